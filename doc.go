@@ -1,0 +1,2 @@
+// Package lvs is documentation only: a map of the packages of this module.
+package lvs
