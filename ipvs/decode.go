@@ -1,0 +1,492 @@
+package ipvs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/josharian/native"
+	"github.com/mdlayher/netlink"
+)
+
+// The decoders of services and destinations walk the receive buffer in place and allocate nothing per object. They skip
+// attributes that a newer kernel adds, keep enum values and flag bits that they do not know, and do without those that
+// an older kernel does not send.
+
+// attrs iterates over attributes.
+type attrs struct {
+	rest []byte
+	typ  uint16
+	val  []byte
+	err  error
+}
+
+var errAttribute = errors.New("ipvs: attribute longer than its message")
+
+func (a *attrs) next() bool {
+	if len(a.rest) == 0 || a.err != nil {
+		return false
+	}
+	if len(a.rest) < 4 {
+		a.err = errAttribute
+		return false
+	}
+	n := int(host.Uint16(a.rest))
+	if n < 4 || n > len(a.rest) {
+		a.err = errAttribute
+		return false
+	}
+	a.typ = host.Uint16(a.rest[2:]) & attrTypeMask
+	a.val = a.rest[4:n]
+	a.rest = a.rest[min((n+3)&^3, len(a.rest)):]
+	return true
+}
+
+// want notes an attribute that has not the length of its type.
+func (a *attrs) want(n int) bool {
+	if len(a.val) != n && a.err == nil {
+		a.err = fmt.Errorf("ipvs: attribute %d has %d bytes instead of %d", a.typ, len(a.val), n)
+	}
+	return a.err == nil
+}
+
+func (a *attrs) uint8() (v uint8) {
+	if a.want(1) {
+		v = a.val[0]
+	}
+	return v
+}
+
+func (a *attrs) uint16() (v uint16) {
+	if a.want(2) {
+		v = host.Uint16(a.val)
+	}
+	return v
+}
+
+func (a *attrs) uint16BE() (v uint16) {
+	if a.want(2) {
+		v = binary.BigEndian.Uint16(a.val)
+	}
+	return v
+}
+
+func (a *attrs) uint32() (v uint32) {
+	if a.want(4) {
+		v = host.Uint32(a.val)
+	}
+	return v
+}
+
+func (a *attrs) uint64() (v uint64) {
+	if a.want(8) {
+		v = host.Uint64(a.val)
+	}
+	return v
+}
+
+// name reads a NUL-terminated string; the usual ones cost no allocation.
+func (a *attrs) name() string {
+	b := a.val
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	switch string(b) { // compiles to comparisons without a copy
+	case "rr":
+		return "rr"
+	case "wrr":
+		return "wrr"
+	case "lc":
+		return "lc"
+	case "wlc":
+		return "wlc"
+	case "lblc":
+		return "lblc"
+	case "lblcr":
+		return "lblcr"
+	case "dh":
+		return "dh"
+	case "sh":
+		return "sh"
+	case "sed":
+		return "sed"
+	case "nq":
+		return "nq"
+	case "fo":
+		return "fo"
+	case "ovf":
+		return "ovf"
+	case "mh":
+		return "mh"
+	case "twos":
+		return "twos"
+	case "none":
+		return "none"
+	case "sip":
+		return "sip"
+	}
+	return string(b)
+}
+
+// findNest returns the content of a nest at the top level of a message.
+func findNest(b []byte, typ uint16) ([]byte, error) {
+	a := attrs{rest: b}
+	for a.next() {
+		if a.typ == typ {
+			return a.val, nil
+		}
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	return nil, fmt.Errorf("ipvs: message without attribute %d", typ)
+}
+
+// decodeService reads a message of cmdNewService.
+func decodeService(b []byte, s *ServiceStatus) error {
+	nest, err := findNest(b, attrService)
+	if err != nil {
+		return err
+	}
+	var (
+		family Family
+		addr   []byte
+		port   uint16
+		mask   [4]byte
+		narrow = true
+	)
+	*s = ServiceStatus{}
+	a := attrs{rest: nest}
+	for a.next() {
+		switch a.typ {
+		case svcAF:
+			family = Family(a.uint16())
+		case svcProtocol:
+			s.ID.Protocol = Protocol(a.uint16())
+		case svcAddr:
+			addr = a.val
+		case svcPort:
+			port = a.uint16BE()
+		case svcFWMark:
+			s.ID.FWMark = a.uint32()
+		case svcScheduler:
+			s.Scheduler = a.name()
+		case svcPE:
+			s.PE = a.name()
+		case svcFlags:
+			if a.want(8) {
+				s.Flags = ServiceFlags(host.Uint32(a.val)) &^ flagHashed
+				if s.FlagMask = ServiceFlags(host.Uint32(a.val[4:])); s.FlagMask == ^ServiceFlags(0) {
+					s.FlagMask = 0
+				}
+			}
+		case svcTimeout:
+			s.Timeout = time.Duration(a.uint32()) * time.Second
+		case svcNetmask:
+			if a.want(4) {
+				mask = [4]byte(a.val)
+			}
+		case svcStats:
+			if narrow {
+				a.err = decodeStats32(a.val, &s.Stats)
+			}
+		case svcStats64:
+			narrow = false
+			a.err = decodeStats64(a.val, &s.Stats)
+		}
+	}
+	if a.err != nil {
+		return a.err
+	}
+	switch family {
+	case IPv4:
+		s.Netmask = netip.AddrFrom4(mask)
+	case IPv6:
+		n := host.Uint32(mask[:])
+		if n > 128 {
+			return fmt.Errorf("ipvs: prefix of %d bits", n)
+		}
+		s.Netmask = MaskBits(IPv6, int(n))
+	default:
+		return fmt.Errorf("ipvs: service of address %v", family)
+	}
+	if s.ID.FWMark != 0 {
+		s.ID = Mark(s.ID.FWMark, family)
+		return nil
+	}
+	ip, err := decodeAddr(family, addr)
+	s.ID.Addr = netip.AddrPortFrom(ip, port)
+	if ip.Is4In6() {
+		s.ID.Family = IPv6
+	}
+	return err
+}
+
+// decodeDestination reads a message of cmdNewDest. Kernels before 3.18 do not say the destination's family: it is the
+// service's.
+func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
+	nest, err := findNest(b, attrDest)
+	if err != nil {
+		return err
+	}
+	var (
+		addr   []byte
+		port   uint16
+		narrow = true
+	)
+	*d = DestinationStatus{}
+	a := attrs{rest: nest}
+	for a.next() {
+		switch a.typ {
+		case destAddr:
+			addr = a.val
+		case destPort:
+			port = a.uint16BE()
+		case destForward:
+			v := a.uint32()
+			if v > math.MaxUint8 && a.err == nil {
+				a.err = fmt.Errorf("ipvs: forwarding method %#x", v)
+			}
+			d.Forward = ForwardMethod(v)
+		case destWeight:
+			d.Weight = a.uint32()
+		case destUpper:
+			d.UpperThreshold = a.uint32()
+		case destLower:
+			d.LowerThreshold = a.uint32()
+		case destActive:
+			d.Active = a.uint32()
+		case destInactive:
+			d.Inactive = a.uint32()
+		case destPersistent:
+			d.Persistent = a.uint32()
+		case destFamily:
+			if v := Family(a.uint16()); v != 0 {
+				family = v
+			}
+		case destTunType:
+			d.Tunnel.Type = TunnelType(a.uint8())
+		case destTunPort:
+			d.Tunnel.Port = a.uint16BE()
+		case destTunFlags:
+			d.Tunnel.Flags = TunnelFlags(a.uint16())
+		case destStats:
+			if narrow {
+				a.err = decodeStats32(a.val, &d.Stats)
+			}
+		case destStats64:
+			narrow = false
+			a.err = decodeStats64(a.val, &d.Stats)
+		}
+	}
+	if a.err != nil {
+		return a.err
+	}
+	ip, err := decodeAddr(family, addr)
+	d.Addr = netip.AddrPortFrom(ip, port)
+	return err
+}
+
+// decodeAddr reads the 16-byte field that the kernel sends for both families; an IPv4 address is its first four bytes.
+func decodeAddr(family Family, b []byte) (netip.Addr, error) {
+	switch {
+	case family == IPv4 && len(b) >= 4:
+		return netip.AddrFrom4([4]byte(b[:4])), nil
+	case family == IPv6 && len(b) == 16:
+		return netip.AddrFrom16([16]byte(b)), nil
+	}
+	return netip.Addr{}, fmt.Errorf("ipvs: %v address of %d bytes", family, len(b))
+}
+
+func decodeStats64(b []byte, s *Stats) error {
+	*s = Stats{}
+	a := attrs{rest: b}
+	for a.next() {
+		if p := statsField(s, a.typ); p != nil {
+			*p = a.uint64()
+		}
+	}
+	return a.err
+}
+
+// decodeStats32 reads the older form, in which only bytes have 64 bits.
+func decodeStats32(b []byte, s *Stats) error {
+	*s = Stats{Narrow: true}
+	a := attrs{rest: b}
+	for a.next() {
+		p := statsField(s, a.typ)
+		switch {
+		case p == nil:
+		case a.typ == statsInBytes || a.typ == statsOutBytes:
+			*p = a.uint64()
+		default:
+			*p = uint64(a.uint32())
+		}
+	}
+	return a.err
+}
+
+func statsField(s *Stats, typ uint16) *uint64 {
+	switch typ {
+	case statsConns:
+		return &s.Connections
+	case statsInPkts:
+		return &s.InPackets
+	case statsOutPkts:
+		return &s.OutPackets
+	case statsInBytes:
+		return &s.InBytes
+	case statsOutBytes:
+		return &s.OutBytes
+	case statsCPS:
+		return &s.ConnectionRate
+	case statsInPPS:
+		return &s.InPacketRate
+	case statsOutPPS:
+		return &s.OutPacketRate
+	case statsInBPS:
+		return &s.InByteRate
+	case statsOutBPS:
+		return &s.OutByteRate
+	}
+	return nil // padding, or newer than this package
+}
+
+// The rest is not hot and uses the library's decoder.
+
+// decode calls f for every attribute of b.
+func decode(b []byte, f func(ad *netlink.AttributeDecoder)) error {
+	ad, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return err
+	}
+	for ad.Next() {
+		f(ad)
+	}
+	return ad.Err()
+}
+
+func decodeInfo(b []byte) (info Info, err error) {
+	err = decode(b, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case infoVersion:
+			info.Version = Version(ad.Uint32())
+		case infoConnTabSize:
+			info.ConnTabSize = ad.Uint32()
+		}
+	})
+	return info, err
+}
+
+func decodeTimeouts(b []byte) (t Timeouts, err error) {
+	err = decode(b, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case attrTimeoutTCP:
+			t.TCP = time.Duration(ad.Uint32()) * time.Second
+		case attrTimeoutTCPFin:
+			t.TCPFin = time.Duration(ad.Uint32()) * time.Second
+		case attrTimeoutUDP:
+			t.UDP = time.Duration(ad.Uint32()) * time.Second
+		}
+	})
+	return t, err
+}
+
+func decodeDaemon(b []byte) (d Daemon, err error) {
+	nest, err := findNest(b, attrDaemon)
+	if err != nil {
+		return d, err
+	}
+	err = decode(nest, func(ad *netlink.AttributeDecoder) {
+		switch ad.Type() {
+		case daemonState:
+			d.State = DaemonState(ad.Uint32())
+		case daemonInterface:
+			d.Interface = ad.String()
+		case daemonSyncID:
+			d.SyncID = ad.Uint32()
+		case daemonMaxLen:
+			d.MaxLen = ad.Uint16()
+		case daemonGroup, daemonGroup6:
+			ad.Do(func(b []byte) (err error) {
+				var ok bool
+				if d.Group, ok = netip.AddrFromSlice(b); !ok {
+					err = fmt.Errorf("ipvs: multicast group of %d bytes", len(b))
+				}
+				return err
+			})
+		case daemonPort:
+			d.Port = ad.Uint16()
+		case daemonTTL:
+			d.TTL = ad.Uint8()
+		}
+	})
+	return d, err
+}
+
+// decodeFamilyID reads the controller's answer.
+func decodeFamilyID(b []byte) (id uint16, err error) {
+	err = decode(b, func(ad *netlink.AttributeDecoder) {
+		if ad.Type() == ctrlAttrFamilyID {
+			id = ad.Uint16()
+		}
+	})
+	if err == nil && id < genlIDCtrl {
+		err = fmt.Errorf("ipvs: family number %d", id)
+	}
+	return id, err
+}
+
+// header is the header of a netlink message.
+type header struct {
+	length     uint32
+	typ, flags uint16
+	seq        uint32
+}
+
+// nextMessage splits the first message off a datagram.
+func nextMessage(b []byte) (h header, payload, rest []byte, err error) {
+	if len(b) < nlmHdrLen {
+		return h, nil, nil, fmt.Errorf("ipvs: %d bytes where a netlink message should be", len(b))
+	}
+	h = header{host.Uint32(b), host.Uint16(b[4:]), host.Uint16(b[6:]), host.Uint32(b[8:])}
+	if h.length < nlmHdrLen || uint64(h.length) > uint64(len(b)) {
+		return h, nil, nil, fmt.Errorf("ipvs: netlink message of %d bytes in a datagram of %d", h.length, len(b))
+	}
+	next := min((int(h.length)+3)&^3, len(b))
+	return h, b[nlmHdrLen:h.length], b[next:], nil
+}
+
+// decodeError reads an error message or the end of a dump: the error number (0 is success), and the kernel's text if
+// there is one.
+func decodeError(flags uint16, payload []byte) (errno int32, text string, err error) {
+	if len(payload) < 4 {
+		return 0, "", fmt.Errorf("ipvs: error message of %d bytes", len(payload))
+	}
+	code := int32(native.Endian.Uint32(payload))
+	if code > 0 || code == math.MinInt32 {
+		return 0, "", fmt.Errorf("ipvs: error message with code %d", code)
+	}
+	errno = -code
+	if flags&flagAckTLVs == 0 {
+		return errno, "", nil
+	}
+	skip := 4 + nlmHdrLen
+	if flags&flagCapped == 0 && len(payload) >= skip {
+		skip = 4 + (int(native.Endian.Uint32(payload[4:]))+3)&^3
+	}
+	if skip < 0 || skip > len(payload) {
+		return errno, "", nil
+	}
+	a := attrs{rest: payload[skip:]}
+	for a.next() {
+		if a.typ == extAckMsg {
+			text = string(bytes.TrimRight(a.val, "\x00"))
+		}
+	}
+	return errno, text, nil
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package ipvs
+
+func (l *link) send([]byte) error           { return errPlatform }
+func (l *link) recv([]byte) (int, error)    { return 0, errPlatform }
+func (l *link) tryRecv([]byte) (int, error) { return 0, errPlatform }
