@@ -1,0 +1,60 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Ways to run the guest's instructions.
+const (
+	accelKVM = "kvm" // by the processor
+	accelTCG = "tcg" // emulated by QEMU
+)
+
+// Descriptors that QEMU gets.
+const (
+	consoleFD = 3 + iota // first serial line
+	serialFD             // second serial line
+	portFD               // virtio port
+	initrdFD             // initramfs
+)
+
+// qemuArgs returns the command line of QEMU, without its name.
+func qemuArgs(o options, image, accel string) []string {
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot"}
+	switch {
+	case o.ICount:
+		args = append(args, "-icount", "shift=0,sleep=off", "-accel", "tcg,thread=single", "-cpu", "max")
+	case accel == accelKVM:
+		args = append(args, "-accel", "kvm", "-cpu", "host")
+	default:
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
+	}
+	args = append(args, "-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.Memory))
+	fd := func(id string, n int) string { return "socket,id=" + id + ",fd=" + strconv.Itoa(n) }
+	return append(args,
+		"-chardev", fd("console", consoleFD), "-serial", "chardev:console",
+		"-chardev", fd("serial", serialFD), "-serial", "chardev:serial",
+		"-chardev", fd("port", portFD), "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=port,name=vm",
+		"-kernel", image, "-initrd", "/proc/self/fd/"+strconv.Itoa(initrdFD),
+		"-append", kernelCommandLine(o))
+}
+
+// kernelCommandLine returns the kernel's parameters. An oops ends the machine, which ends vm with the console's last lines.
+func kernelCommandLine(o options) string {
+	words := []string{"console=ttyS0", "panic=-1", "oops=panic", "mitigations=off", "no_timer_check"}
+	if o.Verbose {
+		words = append(words, "loglevel=7")
+	} else {
+		words = append(words, "loglevel=4")
+	}
+	// For modules that are built in.
+	for _, module := range slices.Sorted(maps.Keys(o.ModuleOptions)) {
+		for option := range strings.FieldsSeq(o.ModuleOptions[module]) {
+			words = append(words, module+"."+option)
+		}
+	}
+	return strings.Join(words, " ")
+}
