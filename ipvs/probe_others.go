@@ -1,0 +1,7 @@
+//go:build !linux
+
+package ipvs
+
+import "github.com/mdlayher/genetlink"
+
+func dialScratch() (*genetlink.Conn, error) { return nil, errPlatform }
