@@ -157,7 +157,7 @@ func decodeService(b []byte, s *ServiceStatus) error {
 		addr   []byte
 		port   uint16
 		mask   [4]byte
-		narrow = true
+		stats  statsNests
 	)
 	*s = ServiceStatus{}
 	a := attrs{rest: nest}
@@ -191,16 +191,16 @@ func decodeService(b []byte, s *ServiceStatus) error {
 				mask = [4]byte(a.val)
 			}
 		case svcStats:
-			if narrow {
-				a.err = decodeStats32(a.val, &s.Stats)
-			}
+			stats.narrow = a.val
 		case svcStats64:
-			narrow = false
-			a.err = decodeStats64(a.val, &s.Stats)
+			stats.wide = a.val
 		}
 	}
 	if a.err != nil {
 		return a.err
+	}
+	if err := stats.decode(&s.Stats); err != nil {
+		return err
 	}
 	switch family {
 	case IPv4:
@@ -234,9 +234,9 @@ func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
 		return err
 	}
 	var (
-		addr   []byte
-		port   uint16
-		narrow = true
+		addr  []byte
+		port  uint16
+		stats statsNests
 	)
 	*d = DestinationStatus{}
 	a := attrs{rest: nest}
@@ -275,16 +275,16 @@ func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
 		case destTunFlags:
 			d.Tunnel.Flags = TunnelFlags(a.uint16())
 		case destStats:
-			if narrow {
-				a.err = decodeStats32(a.val, &d.Stats)
-			}
+			stats.narrow = a.val
 		case destStats64:
-			narrow = false
-			a.err = decodeStats64(a.val, &d.Stats)
+			stats.wide = a.val
 		}
 	}
 	if a.err != nil {
 		return a.err
+	}
+	if err := stats.decode(&d.Stats); err != nil {
+		return err
 	}
 	ip, err := decodeAddr(family, addr)
 	d.Addr = netip.AddrPortFrom(ip, port)
@@ -294,7 +294,7 @@ func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
 // decodeAddr reads the 16-byte field that the kernel sends for both families; an IPv4 address is its first four bytes.
 func decodeAddr(family Family, b []byte) (netip.Addr, error) {
 	switch {
-	case family == IPv4 && len(b) >= 4:
+	case family == IPv4 && (len(b) == 16 || len(b) == 4):
 		return netip.AddrFrom4([4]byte(b[:4])), nil
 	case family == IPv6 && len(b) == 16:
 		return netip.AddrFrom16([16]byte(b)), nil
@@ -302,8 +302,25 @@ func decodeAddr(family Family, b []byte) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("ipvs: %v address of %d bytes", family, len(b))
 }
 
+// statsNests are the two forms in which the kernel sends the same statistics.
+type statsNests struct{ narrow, wide []byte }
+
+// decode takes the wide form; kernels before 4.1 send the narrow one only.
+func (n *statsNests) decode(s *Stats) error {
+	switch {
+	case n.wide != nil:
+		return decodeStats64(n.wide, s)
+	case n.narrow != nil:
+		return decodeStats32(n.narrow, s)
+	}
+	return nil
+}
+
 func decodeStats64(b []byte, s *Stats) error {
 	*s = Stats{}
+	if decodeStats64Fast(b, s) {
+		return nil
+	}
 	a := attrs{rest: b}
 	for a.next() {
 		if p := statsField(s, a.typ); p != nil {
@@ -311,6 +328,26 @@ func decodeStats64(b []byte, s *Stats) error {
 		}
 	}
 	return a.err
+}
+
+// decodeStats64Fast reads the only form that has been seen where 64-bit values need no padding, ten attributes in
+// their order, and reports whether it was that one.
+func decodeStats64Fast(b []byte, s *Stats) bool {
+	const size = 12
+	if len(b) != 10*size {
+		return false
+	}
+	var v [10]uint64
+	for i := range v {
+		attr := b[i*size : i*size+size]
+		if host.Uint16(attr) != size || host.Uint16(attr[2:]) != uint16(statsConns+i) {
+			return false
+		}
+		v[i] = host.Uint64(attr[4:])
+	}
+	s.Connections, s.InPackets, s.OutPackets, s.InBytes, s.OutBytes = v[0], v[1], v[2], v[3], v[4]
+	s.ConnectionRate, s.InPacketRate, s.OutPacketRate, s.InByteRate, s.OutByteRate = v[5], v[6], v[7], v[8], v[9]
+	return true
 }
 
 // decodeStats32 reads the older form, in which only bytes have 64 bits.

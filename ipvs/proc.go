@@ -141,7 +141,9 @@ func openProcNet(root fs.FS, name string) (fs.File, error) {
 
 // ParseConnections yields the rows of /proc/net/ip_vs_conn or /proc/net/ip_vs_conn_sync, told apart by their first
 // line. A malformed row yields a [*ParseError], and the next row follows.
-func ParseConnections(r io.Reader) iter.Seq2[Connection, error] { return parseConnections(r, "ip_vs_conn") }
+func ParseConnections(r io.Reader) iter.Seq2[Connection, error] {
+	return parseConnections(r, "ip_vs_conn")
+}
 
 func parseConnections(r io.Reader, file string) iter.Seq2[Connection, error] {
 	return func(yield func(Connection, error) bool) {

@@ -84,8 +84,8 @@ func (n NetNS) open() (*os.File, error) {
 	return f, err
 }
 
-// Do runs fn on a thread that is in the namespace and waits for it. For the zero value fn runs on the calling
-// goroutine; otherwise on one of its own, locked to its thread, so that the caller's thread does not move. A thread
+// Do runs fn on a thread that is in the namespace and waits for it. For the zero value, and if the calling thread is in
+// the namespace already, fn runs on the calling goroutine and needs no privilege; otherwise on one of its own, locked to its thread, so that the caller's thread does not move. A thread
 // that cannot go back to where it came from is not used again.
 //
 // The error is that of [NetNS.Open], matches fs.ErrPermission if the namespace may not be entered, or is fn's.
@@ -98,6 +98,9 @@ func (n NetNS) Do(fn func() error) error {
 		return err
 	}
 	defer target.Close()
+	if there, err := alreadyIn(target, fn); there {
+		return err
+	}
 	if entered, err := inside(target, fn); !entered {
 		return fmt.Errorf("network namespace %q: %w", n, err)
 	} else {

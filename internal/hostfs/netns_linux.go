@@ -50,6 +50,21 @@ func checkNS(f *os.File) (*os.File, error) {
 	return f, nil
 }
 
+// alreadyIn runs fn on the calling thread if that is in the namespace target, which needs no privilege, while entering
+// a namespace does even if it is one's own.
+func alreadyIn(target *os.File, fn func() error) (there bool, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err := os.Stat("/proc/thread-self/ns/net")
+	if err != nil {
+		return false, nil
+	}
+	if wanted, err := target.Stat(); err != nil || !os.SameFile(own, wanted) {
+		return false, nil
+	}
+	return true, fn()
+}
+
 // inside runs fn on a locked thread in the namespace target. entered is false if the thread could not get there.
 func inside(target *os.File, fn func() error) (entered bool, err error) {
 	done := make(chan struct{})
