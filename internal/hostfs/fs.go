@@ -166,6 +166,14 @@ func (f *FS) ReplaceFile(name string, data []byte, perm fs.FileMode) error {
 	})
 }
 
+// Remove deletes a file or an empty directory.
+func (f *FS) Remove(name string) error { return f.do("remove", name, os.Remove) }
+
+// MkdirAll makes a directory and those above it.
+func (f *FS) MkdirAll(name string, perm fs.FileMode) error {
+	return f.do("mkdir", name, func(path string) error { return os.MkdirAll(path, perm) })
+}
+
 // moves says whether name is to be opened in another namespace.
 func (f *FS) moves(name string) bool {
 	_, net := netName(name)

@@ -318,7 +318,12 @@ func TestMemWrites(t *testing.T) {
 			t.Errorf("log entry %d is %+v", i, log[i])
 		}
 	}
-	m.Remove("proc")
+	if err := m.Remove("proc"); err != nil {
+		t.Error(err)
+	}
+	if err := m.Remove("proc"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed twice: %v", err)
+	}
 	if got := slices.Sorted(func(yield func(string) bool) {
 		for name := range m.Files() {
 			if !yield(name) {

@@ -82,10 +82,15 @@ func (m *Mem) OnWrite(name string, fn func(old, data []byte) ([]byte, error)) {
 }
 
 // Remove removes a file, or all below a directory.
-func (m *Mem) Remove(name string) {
+func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := len(m.nodes)
 	maps.DeleteFunc(m.nodes, func(n string, _ *node) bool { return below(n, name) })
+	if len(m.nodes) == before {
+		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	}
+	return nil
 }
 
 // Writes returns the writes so far, oldest first.
