@@ -3,7 +3,6 @@ package ipvs
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"syscall"
 
 	"github.com/mdlayher/genetlink"
@@ -239,5 +238,4 @@ var (
 	errTruncated = errors.New("answer larger than the receive buffer")
 	errOverrun   = errors.New("answer lost for lack of buffer space")
 	errShortSend = errors.New("request was cut off")
-	errPlatform  = fmt.Errorf("not implemented on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
 )

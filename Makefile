@@ -1,0 +1,48 @@
+# make test        everything: format, vet, staticcheck, unit tests with the race detector, and the real kernels
+# make test-unit   the tests that need nothing but Go
+# make check       format, vet for three systems, staticcheck
+# make kernel-6.1  the tests on one real kernel
+# make bench       benchmarks of the hot paths
+# make fuzz        every fuzz target for FUZZ executions
+
+SHELL   := bash
+FUZZ    ?= 200000x
+TOOLS   := internal/tools
+CODE    := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*'))))
+
+.PHONY: test test-unit check prepare kernels bench fuzz
+
+test: prepare check test-unit kernels
+
+prepare:
+	@.ci/prepare
+
+check: bin/staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted:"; echo "$$unformatted"; exit 1; }
+	@for m in $(CODE); do (cd $$m && go vet ./... && $(CURDIR)/bin/staticcheck ./...) || exit 1; done
+	@GOOS=linux GOARCH=s390x go vet ./...
+	@GOOS=darwin go vet ./...
+
+test-unit:
+	@for m in $(CODE); do (cd $$m && if command -v gcc >/dev/null; then go test -race ./...; else go test ./...; fi) || exit 1; done
+
+# Both kernels side by side; vm knows which ones this system offers.
+kernels: bin/vm
+	@names=$$(bin/vm -kernels) && test -n "$$names" && bin/vm -fetch && \
+		$(MAKE) --no-print-directory -j2 $$(printf 'kernel-%s ' $$names)
+
+kernel-%: bin/vm
+	@.ci/kernel-test $* $(TESTFLAGS)
+
+bin/vm: $(wildcard internal/vm/*.go) internal/vm/go.mod
+	@CGO_ENABLED=0 go build -C internal/vm -o $(CURDIR)/bin/vm .
+
+bin/staticcheck: $(TOOLS)/go.mod
+	@go build -C $(TOOLS) -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$p || exit 1; done; done
