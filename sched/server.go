@@ -55,10 +55,6 @@ func (a Activity) String() string {
 // [Scheduler.Add] makes one. A removed server keeps its counters, and its connections go on being counted;
 // [Scheduler.Restore] brings it back. A Server is not safe for concurrent use.
 type Server struct {
-	// Data is for the caller, who may hang its own record here to find it again after a pick.
-	Data any
-
-	addr netip.AddrPort
 	in   *Scheduler // nil: in no list
 	slot int        // place in the list of in
 
@@ -68,6 +64,13 @@ type Server struct {
 	total      int32 // active and inactive
 	limit      threshold
 	cached     int32 // entries of lblc and lblcr that name the server
+
+	addr netip.AddrPort
+
+	// Data is for the caller, who may hang its own record here to find it again after a pick.
+	Data any
+
+	_ [16]byte // to 128 bytes on 64-bit machines, so that what is above addr is in one cache line
 }
 
 // Addr returns the address and port that identify the server.

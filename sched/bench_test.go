@@ -1,0 +1,154 @@
+package sched
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+var benchSizes = []int{10, 100, 1000, 10000}
+
+// benchScheduler has n servers of weights 1 to 16.
+func benchScheduler(b *testing.B, name string, flags Flags, n int) (*Scheduler, []*Server) {
+	b.Helper()
+	r := rand.New(rand.NewPCG(3, 4))
+	s, err := New(name, Config{Flags: flags, Rand: r.Uint32})
+	if err != nil {
+		b.Fatal(err)
+	}
+	servers := make([]*Server, n)
+	for i := range servers {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}), 80)
+		if servers[i], err = s.Add(addr, Settings{Weight: 1 + int32(r.Uint32N(16))}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s, servers
+}
+
+// benchFlows are 4096 clients and destinations.
+func benchFlows() []Flow {
+	r := rand.New(rand.NewPCG(5, 6))
+	flows := make([]Flow, 4096)
+	for i := range flows {
+		c, d := r.Uint32(), r.Uint32()
+		flows[i] = Flow{
+			Client:      netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(c >> 16), byte(c >> 8), byte(c)}), uint16(c>>4)),
+			Destination: netip.AddrFrom4([4]byte{172, 16, byte(d >> 8), byte(d)}),
+		}
+	}
+	return flows
+}
+
+var benchPicks = []struct {
+	name  string
+	flags Flags
+}{{"rr", 0}, {"wrr", 0}, {"dh", 0}, {"sh", 0}, {"sh", Fallback}, {"mh", 0}, {"mh", Fallback}}
+
+// BenchmarkPick picks with all servers usable.
+func BenchmarkPick(b *testing.B) {
+	flows := benchFlows()
+	for _, a := range benchPicks {
+		for _, n := range benchSizes {
+			b.Run(fmt.Sprintf("%s/%v/%d", a.name, a.flags, n), func(b *testing.B) {
+				s, _ := benchScheduler(b, a.name, a.flags, n)
+				s.Pick(flows[0], 0)
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					s.Pick(flows[i&4095], 0)
+					i++
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPickOneUsable picks while all servers but one, in the middle of the list, are overloaded.
+func BenchmarkPickOneUsable(b *testing.B) {
+	flows := benchFlows()
+	for _, a := range benchPicks {
+		for _, n := range benchSizes {
+			b.Run(fmt.Sprintf("%s/%v/%d", a.name, a.flags, n), func(b *testing.B) {
+				s, servers := benchScheduler(b, a.name, a.flags, n)
+				for i, d := range servers {
+					if i == n/2 {
+						continue
+					}
+					if err := s.Update(d, Settings{Weight: d.Weight(), Upper: 1}); err != nil {
+						b.Fatal(err)
+					}
+					d.Open(Inactive)
+				}
+				s.Pick(flows[0], 0)
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					s.Pick(flows[i&4095], 0)
+					i++
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkConnection is a connection's whole life in a steady state of ten connections per server: the pick, its
+// arrival, and the end of the connection that has been open the longest. ns/op covers all three.
+func BenchmarkConnection(b *testing.B) {
+	for _, name := range []string{"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "twos", "rr", "wrr"} {
+		for _, n := range benchSizes {
+			if name == "twos" && n > 1000 {
+				continue // walks the list
+			}
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				s, servers := benchScheduler(b, name, 0, n)
+				flows := benchFlows()
+				ring := make([]*Server, 10*n)
+				for i := range ring {
+					ring[i] = servers[i%n]
+					ring[i].Open(Active)
+				}
+				for _, f := range flows { // fill the caches of lblc and lblcr
+					s.Pick(f, 0)
+				}
+				rand.New(rand.NewPCG(7, 8)).Shuffle(len(ring), func(i, j int) { ring[i], ring[j] = ring[j], ring[i] })
+				b.ReportAllocs()
+				i, k := 0, 0
+				for b.Loop() {
+					d := s.Pick(flows[k&4095], 0)
+					if d != nil {
+						d.Open(Active)
+						ring[i].Close(Active)
+						ring[i] = d
+					}
+					k++
+					if i++; i == len(ring) {
+						i = 0
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkAdd makes a scheduler with 10,000 servers, one by one, with a pick after each.
+func BenchmarkAdd(b *testing.B) {
+	for _, name := range []string{"rr", "wrr", "wlc", "sh"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				s, err := New(name, Config{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for i := range 10000 {
+					addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}), 80)
+					if _, err := s.Add(addr, Settings{Weight: int32(i % 100)}); err != nil {
+						b.Fatal(err)
+					}
+					s.Pick(Flow{}, 0)
+				}
+			}
+		})
+	}
+}
