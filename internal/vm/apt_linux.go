@@ -25,7 +25,8 @@ type offer struct {
 type apt struct {
 	cache   *cache
 	log     io.Writer
-	updated bool // whether apt-get update was run
+	root    bool // whether apt-get update can be run
+	updated bool // whether it was
 }
 
 // command runs a program and returns its output; its complaints are part of the error.
@@ -38,12 +39,16 @@ func command(dir, name string, args ...string) (string, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return "", fmt.Errorf("%s is not on this host: it comes with the package %s of Debian and Ubuntu; elsewhere set "+
-				"LVS_VM_KERNEL and LVS_VM_MODULES", name, packageOf[name])
+			return "", missingTool(name)
 		}
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+func missingTool(name string) error {
+	return fmt.Errorf("%s is not on this host: it comes with the package %s of Debian and Ubuntu; elsewhere set "+
+		"LVS_VM_KERNEL and LVS_VM_MODULES", name, packageOf[name])
 }
 
 var packageOf = map[string]string{"apt-cache": "apt", "apt-get": "apt", "dpkg": "dpkg", "dpkg-deb": "dpkg"}
@@ -52,6 +57,9 @@ func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-1]
 }
+
+// errDownload says that apt could not download what its lists name.
+var errDownload = errors.New("download failed")
 
 // offers lists the kernels that apt knows, by name.
 func (a *apt) offers() ([]offer, error) {
@@ -103,7 +111,7 @@ func (a *apt) update() error {
 		return nil
 	}
 	a.updated = true
-	if os.Geteuid() != 0 {
+	if !a.root {
 		return errors.New("apt's lists have no kernel that can be downloaded: run apt-get update as root")
 	}
 	fmt.Fprintln(a.log, "vm: apt-get update")
@@ -118,8 +126,11 @@ func (a *apt) fetch(name string) (kernel, error) {
 		return kernel{}, err
 	}
 	defer unlock()
+	if _, err := exec.LookPath("dpkg"); err != nil {
+		return kernel{}, missingTool("dpkg")
+	}
 	k, err := a.fetchOnce(name)
-	if err != nil && !a.updated && os.Geteuid() == 0 {
+	if errors.Is(err, errDownload) && !a.updated && a.root {
 		// The lists may be old, and name a build that is no longer there.
 		fmt.Fprintf(a.log, "vm: %v\n", err)
 		if err := a.update(); err != nil {
@@ -157,7 +168,7 @@ func (a *apt) fetchOnce(name string) (kernel, error) {
 	defer os.RemoveAll(dir)
 	fmt.Fprintf(a.log, "vm: downloading %s\n", strings.Join(packages, " "))
 	if _, err := command(dir, "apt-get", append([]string{"-q", "download"}, packages...)...); err != nil {
-		return kernel{}, err
+		return kernel{}, fmt.Errorf("%w: %w", errDownload, err)
 	}
 	return a.unpack(dir, name, release)
 }

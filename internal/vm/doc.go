@@ -14,7 +14,8 @@
 // The program runs in the same working directory as on the host. If it is a test binary, that directory holds the regular
 // files of the package folder and its testdata; -copy brings anything else, and -program brings programs of the host with
 // their shared libraries. There are /tmp, /run, /proc, /sys, /dev, /etc/hosts with localhost only, /etc/services,
-// /etc/protocols and /etc/passwd; the loopback device is up; there is no other network device. The environment has
+// /etc/protocols and /etc/passwd; the loopback device is up, and the only
+// other network devices are those that modules bring (dummy0 and the tunnels' fallback devices). The environment has
 // LVS_KERNEL_TEST=1, the caller's LVS_* variables, those that the Go runtime reads (GODEBUG, GOGC, GOMAXPROCS, GOMEMLIMIT,
 // GOTRACEBACK, GORACE) and what -env adds.
 //

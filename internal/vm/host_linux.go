@@ -58,7 +58,7 @@ func run(o options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	a := &apt{cache: c, log: os.Stderr}
+	a := &apt{cache: c, log: os.Stderr, root: os.Geteuid() == 0}
 	switch {
 	case o.List:
 		names, err := a.names()
@@ -71,6 +71,9 @@ func run(o options) (int, error) {
 		return 0, a.fetchAll()
 	}
 
+	if _, err := findQEMU(); err != nil {
+		return 0, err // before anything is downloaded
+	}
 	stop := watch()
 	k, err := a.chooseKernel(o.Kernel)
 	if err != nil {

@@ -39,12 +39,20 @@ func newInitrd() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "initramfs"), nil
 }
 
+func findQEMU() (string, error) {
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return "", errors.New("qemu-system-x86_64 is not on this host: install the package qemu-system-x86")
+	}
+	return qemu, nil
+}
+
 // startMachine starts QEMU. Output of the program goes to stdout and stderr as it comes. It has to be called on the main
 // thread: QEMU is killed when the thread that started it ends.
 func startMachine(o options, image, accel string, initrd *os.File, con *console, stdout, stderr io.Writer) (*machine, error) {
-	qemu, err := exec.LookPath("qemu-system-x86_64")
+	qemu, err := findQEMU()
 	if err != nil {
-		return nil, errors.New("qemu-system-x86_64 is not on this host: install the package qemu-system-x86")
+		return nil, err
 	}
 	m := &machine{console: con, events: make(chan event), exited: make(chan struct{}), quit: make(chan struct{})}
 	m.cmd = exec.Command(qemu, qemuArgs(o, image, accel)...)
