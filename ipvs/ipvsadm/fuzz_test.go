@@ -1,0 +1,67 @@
+package ipvsadm_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/golvs/lvs/ipvs/ipvsadm"
+)
+
+// FuzzParseLine: a line gives an operation or an error, and an operation's text gives the same operation again, with a
+// parser that knows at least as many words.
+func FuzzParseLine(f *testing.F) {
+	for _, state := range states {
+		for s := bufio.NewScanner(strings.NewReader(golden(f, state+".setup"))); s.Scan(); {
+			f.Add(s.Text(), byte(0))
+			f.Add(s.Text(), byte(7))
+		}
+	}
+	for _, c := range cases(f) {
+		for _, line := range strings.Split(c.Setup+";"+c.Cmd, ";") {
+			f.Add(strings.TrimSpace(line), byte(0))
+		}
+	}
+	for _, line := range []string{
+		"-A -f 4294967295 -6 -s ipvsadm= -b flag-3,0x40 --stored-timeout 7 -M 3",
+		"-e --sctp-service [::ffff:1.2.3.4]:9 -r 5.6.7.8:1 --forward 5 --tun-type 9 --tun-flags 0xfff4 -w 0 -x 7 -y 8",
+		"--start-daemon master --mcast-interface= --mcast-group ff02::1 --sync-maxlen 5 --mcast-ttl 6 --mcast-port 7",
+		"-s=ipvsadm -A", "-At=10.1:080 -s=ipvsadm -p300 --pe=ipvsadm", "-L --json --numeric-sort -ncX --daemon", "-S --lossless -n",
+		"-R --atomic", "--stop-daemon backup --syncid +7", "--set 1 -- 2 3", "-Z -u 0.0.0.0:0", "-A -t ::ffff:1.2.3.4 -p",
+	} {
+		f.Add(line, byte(7))
+	}
+	f.Fuzz(func(t *testing.T, line string, options byte) {
+		p := &ipvsadm.Parser{Extensions: options&1 != 0, Lossless: options&2 != 0, Strict: options&4 != 0}
+		ctx := context.Background()
+		op, err := p.ParseLine(ctx, line)
+		if err != nil {
+			e, ok := errors.AsType[*ipvsadm.Error](err)
+			switch {
+			case !ok || e.Kind == 0 || e.Error() == "":
+				t.Fatalf("error %#v says nothing", err)
+			case e.Status() != 2 && e.Status() != 255:
+				t.Fatalf("status %d", e.Status())
+			case op != ipvsadm.Operation{}:
+				t.Fatalf("operation %+v and error %v", op, err)
+			}
+			return
+		}
+		text := op.String()
+		again, err := p.ParseLine(ctx, text)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", line, text, err)
+		}
+		if diff := cmp.Diff(op, again, equateAddrs); diff != "" {
+			t.Fatalf("%q became %q (-before +after):\n%s", line, text, diff)
+		}
+		fromWords, err := p.Parse(ctx, op.Words())
+		if err != nil || fromWords != op {
+			t.Fatalf("words %q: %v", op.Words(), err)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package ipvsadm_test
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/golvs/lvs/internal/nltest"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvsadm"
+)
+
+var equateAddrs = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})
+
+// newKernel returns an in-memory kernel like the one that the golden files are from: the loopback device is up, and
+// there is no other.
+func newKernel(tb testing.TB, cfg *nltest.Config) *nltest.Kernel {
+	tb.Helper()
+	k, err := nltest.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { k.Close() })
+	ns := k.Namespace("")
+	if err := ns.SetLink("lo", true); err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func dial(tb testing.TB, k *nltest.Kernel) *ipvs.Client {
+	tb.Helper()
+	ns := k.Namespace("")
+	conn, err := ns.Dial()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c, err := ipvs.NewClient(conn, &ipvs.Config{Root: ns.FS()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func newClient(tb testing.TB) *ipvs.Client { return dial(tb, newKernel(tb, nil)) }
+
+func golden(tb testing.TB, name string) string {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "golden", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(b)
+}
+
+// restore carries out a rule file on a client.
+func restore(tb testing.TB, c *ipvs.Client, p *ipvsadm.Parser, rules string) {
+	tb.Helper()
+	for rule, err := range p.Rules(context.Background(), stringReader(rules)) {
+		if err == nil {
+			err = rule.Operation.Apply(context.Background(), c)
+		}
+		if err != nil {
+			tb.Fatalf("line %d: %v", rule.Line, err)
+		}
+	}
+}

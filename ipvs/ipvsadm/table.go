@@ -1,0 +1,241 @@
+package ipvsadm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+)
+
+// Table is what a listing of services shows, in the kernel's order.
+type Table struct {
+	// Info is shown in the first line. The zero value leaves that line out, as ipvsadm does when it lists one service.
+	Info     ipvs.Info    `json:"info,omitzero"`
+	Services []TableEntry `json:"services"`
+}
+
+// TableEntry is a virtual service with its destinations.
+type TableEntry struct {
+	ipvs.ServiceStatus
+	Destinations []ipvs.DestinationStatus `json:"destinations"`
+}
+
+// ReadTable reads the whole table. It is no snapshot: the kernel has one list of services, and one of destinations for each of
+// them. A service that is deleted meanwhile has no destinations.
+func ReadTable(ctx context.Context, c *ipvs.Client) (Table, error) {
+	info, err := c.Info(ctx)
+	if err != nil {
+		return Table{}, err
+	}
+	services, err := c.Services(ctx)
+	if err != nil {
+		return Table{}, err
+	}
+	t := Table{Info: info, Services: make([]TableEntry, 0, len(services))}
+	for _, s := range services {
+		list, err := c.Destinations(ctx, s.ID)
+		if err != nil && !errors.Is(err, ipvs.ErrNoService) {
+			return Table{}, err
+		}
+		t.Services = append(t.Services, TableEntry{s, list})
+	}
+	return t, nil
+}
+
+// ReadService reads one service for a listing. The error matches [ipvs.ErrNoService] if there is none of that identity.
+func ReadService(ctx context.Context, c *ipvs.Client, id ipvs.ServiceID) (Table, error) {
+	s, err := c.Service(ctx, id)
+	if err != nil {
+		return Table{}, err
+	}
+	list, err := c.Destinations(ctx, id)
+	if err != nil {
+		return Table{}, err
+	}
+	return Table{Services: []TableEntry{{s, list}}}, nil
+}
+
+// WriteTable writes services with their destinations as ipvsadm -Ln does.
+func (l Listing) WriteTable(w io.Writer, t Table) error {
+	return l.WriteTableNames(context.Background(), w, t, nil)
+}
+
+// WriteTableNames writes services with their destinations as ipvsadm -L does, with the names of hosts and ports that a
+// resolver has; nil writes numbers. The context ends looking up names.
+func (l Listing) WriteTableNames(ctx context.Context, w io.Writer, t Table, r Resolver) error {
+	b := bufio.NewWriter(w)
+	n := names{ctx, r}
+	if t.Info != (ipvs.Info{}) {
+		fmt.Fprintf(b, "IP Virtual Server version %v (size=%d)\n", t.Info.Version, t.Info.ConnTabSize)
+	}
+	l.writeTitle(b)
+	for _, s := range t.sorted(l.Order) {
+		l.writeService(b, n, &s)
+		for i := range s.Destinations {
+			l.writeDestination(b, n, s.ID, &s.Destinations[i])
+		}
+	}
+	return b.Flush()
+}
+
+func (l Listing) writeTitle(b *bufio.Writer) {
+	switch l.View {
+	case Stats, Rate:
+		columns := []any{"Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"}
+		if l.View == Rate {
+			columns = []any{"CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"}
+		}
+		fmt.Fprintf(b, "%-33s", "Prot LocalAddress:Port")
+		fmt.Fprintf(b, " %8s %8s %8s %8s %8s\n", columns...)
+		b.WriteString("  -> RemoteAddress:Port\n")
+	case Thresholds:
+		fmt.Fprintf(b, "%-33s %-10s %-10s %-10s %-10s\n", "Prot LocalAddress:Port", "Uthreshold", "Lthreshold", "ActiveConn", "InActConn")
+		b.WriteString("  -> RemoteAddress:Port\n")
+	case PersistentConns:
+		fmt.Fprintf(b, "%-33s %-9s %-11s %-10s %-10s\n", "Prot LocalAddress:Port", "Weight", "PersistConn", "ActiveConn", "InActConn")
+		b.WriteString("  -> RemoteAddress:Port\n")
+	case TunnelInfo:
+		b.WriteString("Prot LocalAddress:Port Scheduler Flags\n")
+		b.WriteString("  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n")
+	default:
+		b.WriteString("Prot LocalAddress:Port Scheduler Flags\n")
+		b.WriteString("  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n")
+	}
+}
+
+// protocolWord is ipvsadm's word; others than the three are not scheduled.
+func protocolWord(p ipvs.Protocol) string {
+	switch p {
+	case ipvs.TCP, ipvs.UDP, ipvs.SCTP:
+		return p.String()
+	}
+	return "?"
+}
+
+// label names a service.
+func (n names) label(id ipvs.ServiceID) string {
+	if id.IsMark() {
+		s := "FWM  " + signed(id.FWMark)
+		if id.Family == ipvs.IPv6 {
+			s += " IPv6"
+		}
+		return s
+	}
+	s := fmt.Sprintf("%-4s %s", protocolWord(id.Protocol), n.addrPort(id.Protocol, id.Addr))
+	if id.AddrFamily() == ipvs.IPv4 {
+		s = cut(s, maxLabel)
+	}
+	return s
+}
+
+// signed writes a mark as ipvsadm does.
+func signed(mark uint32) string { return strconv.Itoa(int(int32(mark))) }
+
+func (l Listing) writeService(b *bufio.Writer, n names, s *TableEntry) {
+	label := n.label(s.ID)
+	switch st := &s.Stats; l.View {
+	case Stats:
+		fmt.Fprintf(b, "%-33s", label)
+		l.writeCounters(b, st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
+		return
+	case Rate:
+		fmt.Fprintf(b, "%-33s", label)
+		l.writeCounters(b, st.ConnectionRate, st.InPacketRate, st.OutPacketRate, st.InByteRate, st.OutByteRate)
+		return
+	}
+	b.WriteString(label + " " + s.Scheduler)
+	if s.Flags&allSchedFlags != 0 {
+		b.WriteString(" (" + schedFlagText(s.Scheduler, s.Flags) + ")")
+	}
+	if s.Flags&ipvs.Persistent != 0 {
+		b.WriteString(" persistent " + uint32Seconds(s.Timeout))
+		if mask := maskText(s.Netmask); mask != "" {
+			b.WriteString(" mask " + mask)
+		}
+		if s.PE != "" {
+			b.WriteString(" pe " + s.PE)
+		}
+	}
+	if s.Flags&ipvs.OnePacket != 0 {
+		b.WriteString(" ops")
+	}
+	b.WriteByte('\n')
+}
+
+func uint32Seconds(d time.Duration) string {
+	return strconv.FormatUint(uint64(uint32(d/time.Second)), 10)
+}
+
+func (l Listing) writeDestination(b *bufio.Writer, n names, id ipvs.ServiceID, d *ipvs.DestinationStatus) {
+	addr := n.addrPort(id.Protocol, d.Addr)
+	if d.Addr.Addr().Is4() {
+		addr = cut(addr, maxServerText)
+	}
+	fmt.Fprintf(b, "  -> %-28s", addr)
+	switch st := &d.Stats; l.View {
+	case Stats:
+		l.writeCounters(b, st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
+	case Rate:
+		fmt.Fprintf(b, " %8d %8d %8d", st.ConnectionRate, st.InPacketRate, st.OutPacketRate)
+		l.writeCounters(b, st.InByteRate, st.OutByteRate)
+	case Thresholds:
+		fmt.Fprintf(b, " %-10d %-10d %-10d %-10d\n", d.UpperThreshold, d.LowerThreshold, d.Active, d.Inactive)
+	case PersistentConns:
+		fmt.Fprintf(b, " %-9d %-11d %-10d %-10d\n", d.Weight, d.Persistent, d.Active, d.Inactive)
+	case TunnelInfo:
+		fmt.Fprintf(b, " %-7s %-13s %-6d %-10d %-10d\n", d.Forward, tunnelText(d.Destination), int32(d.Weight), d.Active, d.Inactive)
+	default:
+		fmt.Fprintf(b, " %-7s %-6d %-10d %-10d\n", d.Forward, int32(d.Weight), d.Active, d.Inactive)
+	}
+}
+
+func tunnelText(d ipvs.Destination) string {
+	if d.Forward != ipvs.Tunnel {
+		return "n/a"
+	}
+	sum := "-c"
+	switch d.Tunnel.Flags {
+	case ipvs.Checksum:
+		sum = "+c"
+	case ipvs.RemoteChecksum:
+		sum = "r+c"
+	}
+	switch d.Tunnel.Type {
+	case ipvs.GUE:
+		return strings.Join([]string{"gue", strconv.Itoa(int(d.Tunnel.Port)), sum}, ":")
+	case ipvs.GRE:
+		return "gre:" + sum
+	}
+	return d.Tunnel.Type.String()
+}
+
+// writeCounters ends a line with numbers.
+func (l Listing) writeCounters(b *bufio.Writer, list ...uint64) {
+	for _, v := range list {
+		b.WriteString(counter(v, l.Exact))
+	}
+	b.WriteByte('\n')
+}
+
+// counter is a column of at least nine bytes.
+func counter(v uint64, exact bool) string {
+	switch {
+	case v < 1e8:
+		return fmt.Sprintf("%9d", v)
+	case exact:
+		return fmt.Sprintf(" %d", v)
+	case v < 1e9:
+		return fmt.Sprintf("%8dK", v/1e3)
+	case v < 1e11:
+		return fmt.Sprintf("%8dM", v/1e6)
+	case v < 1e14:
+		return fmt.Sprintf("%8dG", v/1e9)
+	}
+	return fmt.Sprintf("%8dT", v/1e12)
+}
