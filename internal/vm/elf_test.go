@@ -114,6 +114,9 @@ func TestLinkerFiles(t *testing.T) {
 	write("/opt/old/libtwo.so", amd64, "", dyn{})
 	write("/opt/new/run", amd64, "", dyn{elf.DT_NEEDED: {"libone.so"}, elf.DT_RUNPATH: {"/opt/old"}})
 
+	write("/opt/mix/run", amd64, "", dyn{elf.DT_NEEDED: {"libmid.so"}, elf.DT_RPATH: {"/opt/old:/opt/mix"}})
+	write("/opt/mix/libmid.so", amd64, "", dyn{elf.DT_NEEDED: {"libtwo.so"}, elf.DT_RUNPATH: {"/nowhere"}}) // forgets RPATH
+
 	l := &linker{root: root, cache: map[string][]string{"libcache.so": {"/other/libcache.so", "/opt/cached/libcache.so"}}}
 	for path, want := range map[string][]string{
 		"/bin/static":      nil,
@@ -131,8 +134,10 @@ func TestLinkerFiles(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", path, diff)
 		}
 	}
-	if got, err := l.files("/opt/new/run"); err == nil {
-		t.Errorf("RUNPATH was inherited: %v", got)
+	for _, path := range []string{"/opt/new/run", "/opt/mix/run"} {
+		if got, err := l.files(path); err == nil {
+			t.Errorf("%s: found %v, but ld.so would not", path, got)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(root, "script"), []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,10 @@ func TestFrames(t *testing.T) {
 	if _, _, err := readFrame(&b); err != io.EOF {
 		t.Fatalf("got error %v at the end, want EOF", err)
 	}
+	big := append([]byte{'O', 0, 1, 0, 1}, make([]byte, maxFrame+1)...)
+	if _, _, err := readFrame(bytes.NewReader(big)); err == nil {
+		t.Fatal("a frame longer than any that is written was read")
+	}
 	if _, _, err := readFrame(bytes.NewReader([]byte{'O', 0, 0, 0, 1})); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("got error %v within a frame, want %v", err, io.ErrUnexpectedEOF)
 	}
