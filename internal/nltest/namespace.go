@@ -44,12 +44,17 @@ func (k *Kernel) namespace(name string) *Namespace {
 	}
 	ns := &Namespace{k: k, name: name}
 	ns.look = newTimer(ns.lookAtTrash)
-	ns.devices = []*device{{name: "lo", up: true, mtu: 65536, prefixes: []netip.Prefix{
-		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
-	}}}
+	ns.devices = loopback()
 	ns.begin()
 	k.namespaces[name] = ns
 	return ns
+}
+
+// loopback returns the devices of a new namespace.
+func loopback() []*device {
+	return []*device{{name: "lo", up: true, mtu: 65536, prefixes: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128"),
+	}}}
 }
 
 // begin sets up what the module keeps for a namespace.
@@ -85,6 +90,7 @@ type object struct {
 	stats
 	visit  *timer
 	source func() Counters // live counters from the data path
+	loaded Counters        // counted before the data path began
 }
 
 func (ns *Namespace) newObject(source func() Counters) *object {
@@ -102,7 +108,7 @@ func (ns *Namespace) newObject(source func() Counters) *object {
 // refresh takes the live counters from the data path, if the kernel has one.
 func (ns *Namespace) refresh(o *object) {
 	if ns.k.cfg.DataPath != nil {
-		o.live = o.source()
+		o.live = o.source().Add(o.loaded)
 	}
 }
 

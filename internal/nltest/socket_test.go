@@ -4,11 +4,13 @@ package nltest
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mdlayher/genetlink"
@@ -307,4 +309,334 @@ func TestNothingLeft(t *testing.T) {
 	if g, d := count(); g > g0 || d > d0 {
 		t.Errorf("goroutines %d → %d, descriptors %d → %d", g0, g, d0, d)
 	}
+}
+
+// TestRawENOBUFS checks that a reader by system call gets the error from its own receive, once.
+func TestRawENOBUFS(t *testing.T) {
+	for _, version := range []string{"6.1", "6.12"} {
+		k := newKernel(t, &Config{Version: version})
+		ns := k.Namespace("")
+		p := newTap(t, ns)
+		rc := rawOf(t, dial(t, ns))
+		var batch []byte
+		for i := range 1000 {
+			batch = append(batch, p.request(NewService, do, svc(tcp("192.0.2.10:"+itoa(i+1)), rr))...)
+		}
+		if err := rawSend(t, rc, batch); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rawReceive(rc); !errors.Is(err, unix.ENOBUFS) {
+			t.Fatalf("first receive: %v", err)
+		}
+		for i := range k.facts.capacity() {
+			b, err := rawReceive(rc)
+			if err != nil || parseHeader(b).seq != uint32(i+1) {
+				t.Fatalf("answer %d: %x, %v", i+1, b, err)
+			}
+		}
+		if err := rawSend(t, rc, p.request(GetInfo, flagRequest)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := rawReceive(rc); err != nil || parseHeader(b).seq != p.seq {
+			t.Fatalf("after all: %x, %v", b, err)
+		}
+	}
+}
+
+// capacity is the number of acknowledgements that a new socket holds.
+func (v versionFacts) capacity() int { return defaultBuffer / v.ackCost }
+
+// TestENOBUFSWakes checks that the error reaches readers who wait already, with nothing else to read.
+func TestENOBUFSWakes(t *testing.T) {
+	k := newKernel(t, nil)
+	k.Inject(Fault{Command: GetInfo, Effect: NoBuffers()})
+	c := dial(t, k.Namespace(""))
+	rc := rawOf(t, c)
+	for name, receive := range map[string]func() error{
+		"Receive":     func() error { _, _, err := c.Receive(); return err },
+		"SyscallConn": func() error { _, err := rawReceive(rc); return err },
+	} {
+		errs := make(chan error)
+		go func() { errs <- receive() }()
+		time.Sleep(10 * time.Millisecond)
+		if _, err := c.Send(generic(GetInfo), 34, netlink.Request); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-errs; !errors.Is(err, unix.ENOBUFS) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Execute(generic(GetConfig), 34, netlink.Request); err != nil {
+			t.Errorf("%s, afterwards: %v", name, err)
+		}
+	}
+	// With NETLINK_NO_ENOBUFS nothing is reported.
+	if err := c.SetOption(netlink.NoENOBUFS, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send(generic(GetInfo), 34, netlink.Request); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Execute(generic(GetConfig), 34, netlink.Request); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSendLimits(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	c := dial(t, ns)
+	rc := rawOf(t, c)
+	p := newTap(t, ns)
+	// A message of exactly n bytes: a big unknown attribute behind the rest is left over.
+	message := func(n int) []byte {
+		b := p.request(GetInfo, flagRequest)
+		b = append(b, make([]byte, n-len(b))...)
+		native.PutUint32(b, uint32(n))
+		return b
+	}
+	send := func(n int) error {
+		b := message(n)
+		_, err := c.Send(genetlink.Message{Header: genetlink.Header{Command: b[16]}, Data: b[genHeaderLen:]}, 34, netlink.Request)
+		return err
+	}
+	const limit = 212960
+	if err := rawSend(t, rc, message(limit)); err != nil {
+		t.Errorf("%d bytes by system call: %v", limit, err)
+	}
+	if err := rawSend(t, rc, message(limit+4)); runtime.GOOS == "linux" && !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("%d bytes by system call: %v", limit+4, err)
+	}
+	if err := send(limit); err != nil {
+		t.Errorf("%d bytes: %v", limit, err)
+	}
+	if err := send(limit + 4); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("%d bytes: %v", limit+4, err)
+	}
+	for range 2 {
+		if _, _, err := c.Receive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.SetWriteBuffer(4 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(8388608 - 32); err != nil {
+		t.Errorf("with a larger buffer: %v", err)
+	}
+	if err := send(8388608 - 28); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("above the larger buffer: %v", err)
+	}
+}
+
+func TestReadBuffer(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	for name, c := range map[string]struct {
+		opts []DialOption
+		want int
+	}{"privileged": {nil, 2 << 20}, "unprivileged": {[]DialOption{Unprivileged()}, 425984}} {
+		conn, err := ns.DialNetlink(c.opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadBuffer(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := conn.ReadBuffer(); err != nil || got != c.want {
+			t.Errorf("%s: %d, %v; want %d", name, got, err, c.want)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Set by system call, it counts too.
+	conn, err := ns.DialNetlink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) }); err != nil {
+		t.Fatal(err)
+	}
+	p := newTap(t, ns)
+	var batch []byte
+	for range 20 {
+		batch = append(batch, p.request(Zero, do)...)
+	}
+	if err := rawSend(t, rc, batch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rawReceive(rc); runtime.GOOS == "linux" && !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("20 answers in 8192 bytes: %v", err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	k := newKernel(t, nil)
+	c := dial(t, k.Namespace(""))
+	for _, o := range []netlink.ConnOption{netlink.ExtendedAcknowledge, netlink.GetStrictCheck} {
+		if err := c.SetOption(o, true); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := c.SetOption(99, true); !errors.Is(err, unix.ENOPROTOOPT) {
+		t.Errorf("unknown option: %v", err)
+	}
+	_, err := c.Execute(generic(SetConfig, u16(topTimeoutTCP, 1)), 34, netlink.Request|netlink.Acknowledge)
+	var oe *netlink.OpError
+	if !errors.As(err, &oe) || oe.Message != "Attribute failed policy validation" || oe.Offset != 20 {
+		t.Errorf("extended acknowledgement: %+v", oe)
+	}
+	// A capped one carries the request's header only.
+	if err := c.SetOption(netlink.CapAcknowledge, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send(generic(DelService, svc(missing)), 34, netlink.Request); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := rawReceive(rawOf(t, c)); err != nil || len(b) != 36 || errnoOf(b) != ESRCH {
+		t.Errorf("capped acknowledgement: %x, %v", b, err)
+	}
+}
+
+func TestUnprivileged(t *testing.T) {
+	k := newKernel(t, nil)
+	c := dial(t, k.Namespace(""), Unprivileged())
+	f, err := c.GetFamily("IPVS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Execute(generic(GetInfo), f.ID, netlink.Request); err == nil {
+		t.Error("GET_INFO without privilege")
+	}
+}
+
+// TestConcurrentUse has several sockets, readers of /proc and the clock at work at once.
+func TestConcurrentUse(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	newTap(t, ns).fillServices(300)
+	var wg sync.WaitGroup
+	for range 8 {
+		c := dial(t, ns)
+		wg.Go(func() {
+			for range 10 {
+				msgs, err := c.Execute(generic(GetService), 34, netlink.Request|netlink.Dump)
+				if err != nil || len(msgs) != 300 {
+					t.Errorf("%d services, %v", len(msgs), err)
+					return
+				}
+			}
+		})
+	}
+	writer := rawOf(t, dial(t, k.Namespace("other")))
+	p := newTap(t, k.Namespace("other"))
+	wg.Go(func() {
+		for i := range 200 {
+			if err := rawSend(t, writer, p.request(NewService, do, svc(tcp("192.0.2.10:"+itoa(i+1)), rr))); err != nil {
+				t.Error(err)
+			}
+			if b, err := rawReceive(writer); err != nil || errnoOf(b) != 0 {
+				t.Errorf("%x, %v", b, err)
+			}
+		}
+	})
+	wg.Go(func() {
+		for range 50 {
+			k.Advance(time.Second)
+			read(t, ns, "proc/net/ip_vs")
+			k.Requests()
+		}
+	})
+	wg.Wait()
+}
+
+// TestHeldSocket has a program wait for an answer that comes when the test says so.
+func TestHeldSocket(t *testing.T) {
+	k := newKernel(t, nil)
+	inj := k.Inject(Fault{Effect: Hold()})
+	c := dial(t, k.Namespace(""))
+	errs := make(chan error)
+	go func() { _, err := c.Execute(generic(GetInfo), 34, netlink.Request); errs <- err }()
+	select {
+	case err := <-errs:
+		t.Fatalf("answered while held: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	inj.Release()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDumpHook changes the table between two chunks that a program receives by system call.
+func TestDumpHook(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	p := newTap(t, ns)
+	p.fillServices(40)
+	other := dial(t, ns)
+	k.Inject(Fault{Command: GetService, Effect: AfterChunk(1, func() {
+		if _, err := other.Execute(generic(FlushServices), 34, netlink.Request|netlink.Acknowledge); err != nil {
+			t.Error(err)
+		}
+	})})
+	msgs, err := dial(t, ns).Execute(generic(GetService), 34, netlink.Request|netlink.Dump)
+	if err != nil || len(msgs) != 11 {
+		t.Errorf("%d services, %v; want the first chunk only", len(msgs), err)
+	}
+	p.fillServices(40)
+	rc := rawOf(t, dial(t, ns))
+	if err := rawSend(t, rc, p.request(GetService, list)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := rawReceive(rc); err != nil || len(b) != 11*320 {
+		t.Fatalf("first chunk: %d bytes, %v", len(b), err)
+	}
+	if b, err := rawReceive(rc); err != nil || parseHeader(b).typ != typeDone {
+		t.Fatalf("after the flush: %x, %v", b, err)
+	}
+}
+
+// TestSynctest runs exchanges in a bubble whose clock moves on by itself.
+func TestSynctest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, err := New(&Config{RealTime: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		ns := k.Namespace("")
+		c, err := ns.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := k.Now()
+		flags := netlink.Request | netlink.Acknowledge
+		if _, err := c.Execute(generic(NewService, svc(vip, rr)), 34, flags); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Execute(generic(NewDest, svc(vip), dst("10.0.0.1:80", w1)), 34, flags); err != nil {
+			t.Fatal(err)
+		}
+		one := netip.MustParseAddrPort("10.0.0.1:80")
+		if err := ns.Count(vip, one, Counters{Conns: 7}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		msgs, err := c.Execute(generic(GetDest, svc(vip)), 34, netlink.Request|netlink.Dump)
+		if err != nil || len(msgs) != 1 {
+			t.Fatalf("%d destinations, %v", len(msgs), err)
+		}
+		if got := statsOf(t, fieldsOf(t, destPolicy, msgs[0].Data)[destStats]).u32(1); got != 7 {
+			t.Errorf("%d connections after a minute of sleep", got)
+		}
+		if d := k.Now().Sub(began); d != time.Minute {
+			t.Errorf("the kernel's clock moved by %v", d)
+		}
+	})
 }
