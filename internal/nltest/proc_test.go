@@ -93,8 +93,6 @@ func TestProcServices(t *testing.T) {
 	}
 }
 
-func isBigEndian() bool { return native.Uint16([]byte{0, 1}) == 1 }
-
 func TestProcConnections(t *testing.T) {
 	k := newKernel(t, nil)
 	ns := k.Namespace("")

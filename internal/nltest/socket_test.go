@@ -124,14 +124,6 @@ func TestGenetlinkConversation(t *testing.T) {
 	}
 }
 
-// itoa is strconv.Itoa for small numbers, to keep calls short.
-func itoa(n int) string {
-	if n < 10 {
-		return string(rune('0' + n))
-	}
-	return itoa(n/10) + itoa(n%10)
-}
-
 func TestRawConversation(t *testing.T) {
 	k := newKernel(t, nil)
 	ns := k.Namespace("")
