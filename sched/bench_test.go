@@ -27,10 +27,10 @@ func benchScheduler(b *testing.B, name string, flags Flags, n int) (*Scheduler, 
 	return s, servers
 }
 
-// benchFlows are 4096 clients and destinations.
+// benchFlows are 256 clients and destinations.
 func benchFlows() []Flow {
 	r := rand.New(rand.NewPCG(5, 6))
-	flows := make([]Flow, 4096)
+	flows := make([]Flow, 256)
 	for i := range flows {
 		c, d := r.Uint32(), r.Uint32()
 		flows[i] = Flow{
@@ -57,7 +57,7 @@ func BenchmarkPick(b *testing.B) {
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
-					s.Pick(flows[i&4095], 0)
+					s.Pick(flows[i&255], 0)
 					i++
 				}
 			})
@@ -85,7 +85,7 @@ func BenchmarkPickOneUsable(b *testing.B) {
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
-					s.Pick(flows[i&4095], 0)
+					s.Pick(flows[i&255], 0)
 					i++
 				}
 			})
@@ -116,7 +116,7 @@ func BenchmarkConnection(b *testing.B) {
 				b.ReportAllocs()
 				i, k := 0, 0
 				for b.Loop() {
-					d := s.Pick(flows[k&4095], 0)
+					d := s.Pick(flows[k&255], 0)
 					if d != nil {
 						d.Open(Active)
 						ring[i].Close(Active)

@@ -475,13 +475,18 @@ func (r *definition) expire() {
 			continue
 		}
 		goal := min((len(r.entries)-16384)*4/3, 8192)
+		var old [1024][]netip.Addr
+		for k, e := range r.entries {
+			if r.checked-e.lastuse >= 360*second {
+				b := fold(k) * 0x61C88647 >> 22
+				old[b] = append(old[b], k)
+			}
+		}
 		for range 1024 {
 			r.rover = (r.rover + 1) % 1024
-			for k, e := range r.entries {
-				if int(fold(k)*0x61C88647>>22) == r.rover && r.checked-e.lastuse >= 360*second {
-					delete(r.entries, k)
-					goal--
-				}
+			for _, k := range old[r.rover] {
+				delete(r.entries, k)
+				goal--
 			}
 			if goal <= 0 {
 				break

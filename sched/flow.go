@@ -19,6 +19,15 @@ type Flow struct {
 	Destination netip.Addr
 }
 
+// clientKey is what sh and mh hash of a client.
+func (f *Flow) clientKey(flags Flags) uint32 {
+	key := fold(f.Client.Addr())
+	if flags&Port != 0 {
+		key += uint32(f.Client.Port())
+	}
+	return key
+}
+
 // Flags of a virtual service that sh and mh read; others ignore them. Values are the kernel's
 // (sched-flag-2 and sched-flag-3), shared by both schedulers.
 type Flags uint32

@@ -18,7 +18,7 @@ func fold(a netip.Addr) uint32 {
 }
 
 // hash32 is multiplicative hashing by the golden ratio to a number of bits.
-func hash32(v uint32, bits int) uint32 { return v * 0x61C88647 >> (32 - bits) }
+func hash32(v uint32, bits int) uint32 { return v * 0x61C88647 >> uint32(32-bits) }
 
 // hsiphash is SipHash-1-3 of a 32-bit number, cut to 32 bits, with the same 64-bit word as both halves of the key.
 // Kernels of 32-bit machines use another function here.

@@ -28,7 +28,7 @@ func (m *mh) size() int { return mhPrimes[m.config.MHTableIndex-8] }
 
 func (m *mh) pick(f Flow, _ time.Duration) *Server {
 	m.refresh()
-	key := clientKey(f, m.config.Flags)
+	key := f.clientKey(m.config.Flags)
 	size := uint32(len(m.table))
 	slot := hsiphash(key, mhKeyOffset) % size
 	d := m.table[slot]

@@ -15,7 +15,7 @@ func (h *sh) pick(f Flow, _ time.Duration) *Server {
 	if h.stale {
 		h.build()
 	}
-	slot := hash32(clientKey(f, h.config.Flags), h.config.SHTableBits)
+	slot := hash32(f.clientKey(h.config.Flags), h.config.SHTableBits)
 	d := h.table[slot]
 	switch {
 	case d == nil:
@@ -61,12 +61,3 @@ func (h *sh) removed(*Server) { h.stale = true }
 func (h *sh) updated(*Server) { h.stale = true }
 func (h *sh) counted(*Server) {}
 func (h *sh) renumbered()     {}
-
-// clientKey is what sh and mh hash of a client.
-func clientKey(f Flow, flags Flags) uint32 {
-	key := fold(f.Client.Addr())
-	if flags&Port != 0 {
-		key += uint32(f.Client.Port())
-	}
-	return key
-}
