@@ -525,8 +525,9 @@ func TestLateAnswers(t *testing.T) {
 			}
 			return err
 		})
-		held.Release()
-		// Each of these would accept the other's answer if it did not look.
+		// The socket stands still until the next call waits for its answer: the old one comes first. Each of the calls
+		// would accept another's answer if it did not look.
+		time.AfterFunc(10*time.Millisecond, held.Release)
 		for range 2 {
 			if info, err := c.Info(ctx); err != nil || info.ConnTabSize != 4096 {
 				t.Fatalf("after %v: info %+v, %v", cmd, info, err)

@@ -54,6 +54,26 @@ type request struct {
 	reply func(b []byte) error
 }
 
+// answer returns the command of the messages that answer the request: objects come as the commands that would make them.
+func (r *request) answer() uint8 {
+	if r.ctrl {
+		return ctrlCmdNewFamily
+	}
+	switch r.cmd {
+	case cmdGetService:
+		return cmdNewService
+	case cmdGetDest:
+		return cmdNewDest
+	case cmdGetDaemon:
+		return cmdNewDaemon
+	case cmdGetConfig:
+		return cmdSetConfig
+	case cmdGetInfo:
+		return cmdSetInfo
+	}
+	return r.cmd
+}
+
 // answerError is an errno in the kernel's answer, with its text if it gave one.
 type answerError struct {
 	errno syscall.Errno
@@ -124,7 +144,7 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 					return true, &answerError{syscall.Errno(errno), text}
 				}
 				return true, failed
-			case h.typ != typ || len(payload) < genlHdrLen:
+			case h.typ != typ || len(payload) < genlHdrLen || payload[0] != r.answer():
 				return false, fmt.Errorf("unexpected message of type %d with %d bytes", h.typ, h.length)
 			}
 			// A reply that cannot be decoded does not end the exchange: the rest of it has to be read.

@@ -129,6 +129,7 @@ const (
 	attrTypeMask = 0x3fff // NLA_TYPE_MASK
 
 	genlIDCtrl         = 16 // GENL_ID_CTRL
+	ctrlCmdNewFamily   = 1  // CTRL_CMD_NEWFAMILY
 	ctrlCmdGetFamily   = 3  // CTRL_CMD_GETFAMILY
 	ctrlAttrFamilyID   = 1  // CTRL_ATTR_FAMILY_ID
 	ctrlAttrFamilyName = 2  // CTRL_ATTR_FAMILY_NAME
