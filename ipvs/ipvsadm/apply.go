@@ -69,8 +69,9 @@ func (op Operation) Apply(ctx context.Context, c *ipvs.Client) error {
 
 // refused reports whether the client did not send the request.
 func refused(err error) bool {
-	_, ok := errors.AsType[*ipvs.FieldError](err)
-	return ok
+	_, field := errors.AsType[*ipvs.FieldError](err)
+	e, ok := errors.AsType[*ipvs.OpError](err)
+	return field && ok && e.Errno == 0
 }
 
 func (op Operation) applyDestination(ctx context.Context, c *ipvs.Client) error {

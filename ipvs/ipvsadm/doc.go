@@ -13,22 +13,23 @@
 //	if err != nil {
 //		return err
 //	}
-//	return ipvsadm.Listing{}.WriteTable(ctx, os.Stdout, table)
+//	return ipvsadm.Listing{}.WriteTable(ctx, os.Stdout, table, nil)
 //
 // Parsing and printing need no kernel and no privilege; only what takes an [ipvs.Client] does, and that package says what
-// it needs. [Run] is the whole program.
+// it needs. [Program] is the whole of ipvsadm.
 //
 // # Rule files
 //
 // A rule file has a command line on each line, without the program's name; [Parser.Rules] reads them. ipvsadm itself
-// has no comments, no quotes, and stops or goes on after a mistake depending on its kind; [Run] does the same, while a
+// has no comments, no quotes, and stops or goes on after a mistake depending on its kind; [Program] does the same, while a
 // [Parser] with Strict reads comments and names the line.
 //
 // # The lossless form
 //
-// What ipvsadm -S writes lacks thresholds, timeouts and daemons, and reverses the order of destinations. [Rules] makes
-// operations that bring everything back, in the kernel's order. ipvsadm reads their text as long as the state could have
-// been made by ipvsadm; [Operation] lists the words that only this package knows.
+// What ipvsadm -S writes ([WriteSave]) lacks thresholds, timeouts and daemons, and changes the order of destinations.
+// [State.Operations] brings everything back, in the kernel's order, and a [Parser] with Lossless reads their text. ipvsadm
+// reads it too as long as the state could have been made with ipvsadm; [Operation] lists the words that only this package
+// knows.
 //
 // # Differences from ipvsadm 1.31
 //

@@ -26,20 +26,3 @@ type Resolver interface {
 	// PortName returns the name of a service.
 	PortName(ctx context.Context, p ipvs.Protocol, port uint16) (string, error)
 }
-
-// numbers is the resolver that knows no name.
-type numbers struct{}
-
-func (numbers) LookupHost(context.Context, string) (netip.Addr, error) {
-	return netip.Addr{}, ErrNoName
-}
-
-func (numbers) LookupPort(context.Context, ipvs.Protocol, string) (uint16, error) {
-	return 0, ErrNoName
-}
-
-func (numbers) HostName(context.Context, netip.Addr) (string, error) { return "", ErrNoName }
-
-func (numbers) PortName(context.Context, ipvs.Protocol, uint16) (string, error) {
-	return "", ErrNoName
-}

@@ -3,7 +3,6 @@ package ipvsadm
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -26,49 +25,9 @@ type TableEntry struct {
 	Destinations []ipvs.DestinationStatus `json:"destinations"`
 }
 
-// ReadTable reads the whole table. It is no snapshot: the kernel has one list of services, and one of destinations for each of
-// them. A service that is deleted meanwhile has no destinations.
-func ReadTable(ctx context.Context, c *ipvs.Client) (Table, error) {
-	info, err := c.Info(ctx)
-	if err != nil {
-		return Table{}, err
-	}
-	services, err := c.Services(ctx)
-	if err != nil {
-		return Table{}, err
-	}
-	t := Table{Info: info, Services: make([]TableEntry, 0, len(services))}
-	for _, s := range services {
-		list, err := c.Destinations(ctx, s.ID)
-		if err != nil && !errors.Is(err, ipvs.ErrNoService) {
-			return Table{}, err
-		}
-		t.Services = append(t.Services, TableEntry{s, list})
-	}
-	return t, nil
-}
-
-// ReadService reads one service for a listing. The error matches [ipvs.ErrNoService] if there is none of that identity.
-func ReadService(ctx context.Context, c *ipvs.Client, id ipvs.ServiceID) (Table, error) {
-	s, err := c.Service(ctx, id)
-	if err != nil {
-		return Table{}, err
-	}
-	list, err := c.Destinations(ctx, id)
-	if err != nil {
-		return Table{}, err
-	}
-	return Table{Services: []TableEntry{{s, list}}}, nil
-}
-
-// WriteTable writes services with their destinations as ipvsadm -Ln does.
-func (l Listing) WriteTable(w io.Writer, t Table) error {
-	return l.WriteTableNames(context.Background(), w, t, nil)
-}
-
-// WriteTableNames writes services with their destinations as ipvsadm -L does, with the names of hosts and ports that a
-// resolver has; nil writes numbers. The context ends looking up names.
-func (l Listing) WriteTableNames(ctx context.Context, w io.Writer, t Table, r Resolver) error {
+// WriteTable writes services with their destinations as ipvsadm -L does, with the names of hosts and ports that a resolver
+// has; nil writes numbers, as -Ln does. The context ends looking up names.
+func (l Listing) WriteTable(ctx context.Context, w io.Writer, t Table, r Resolver) error {
 	b := bufio.NewWriter(w)
 	n := names{ctx, r}
 	if t.Info != (ipvs.Info{}) {

@@ -29,7 +29,7 @@ func TestPlainTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got strings.Builder
-			if err := (ipvsadm.Listing{}).WriteTable(&got, table); err != nil {
+			if err := (ipvsadm.Listing{}).WriteTable(context.Background(), &got, table, nil); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(golden(t, state+".Ln.txt"), got.String()); diff != "" {
