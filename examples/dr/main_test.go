@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+// run runs the program on an in-memory kernel that is kept in a file.
+func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program{stdout: &out, stderr: &errs, kernel: kernel}
+	status = p.run(t.Context(), args)
+	return status, out.String(), errs.String()
+}
+
+func TestDemo(t *testing.T) {
+	status, out, errs := run(t, "")
+	if status != exitOK || errs != "" {
+		t.Fatalf("status %d, %s", status, errs)
+	}
+	for _, want := range []string{
+		"ipvsadm -a -t 192.0.2.10:80 -r 10.0.0.4:80 -g -w 2\n",
+		"  -> 10.0.0.3:80                  Route   0      0          0         \n",
+		"! 10.0.0.3:80 has weight 0 and not 1",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demonstration does not show %q", want)
+		}
+	}
+}
+
+func TestDirector(t *testing.T) {
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel")
+	flags := []string{"-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2,10.0.0.3=0", "-persist", "5m", "-scheduler", "sh"}
+	verb := func(verb string, more ...string) []string { return append(append([]string{verb}, flags...), more...) }
+	const table = `Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+`
+	steps := []struct {
+		args   []string
+		status int
+		out    string
+	}{
+		{verb("status"), exitError, table + `! there is no service TCP 192.0.2.10:443: "dr start" adds it` + "\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "nothing to do\n"},
+		{verb("start", "-n"), exitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
+		{verb("start"), exitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
+		{verb("start"), exitOK, "nothing to do\n"},
+		{verb("status"), exitOK, table + `TCP  192.0.2.10:443 sh persistent 300
+  -> 10.0.0.2:443                 Route   1      0          0         
+  -> 10.0.0.3:443                 Route   0      0          0         
+`},
+		{[]string{"start", "-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2=5"}, exitOK, "ipvsadm -E -t 192.0.2.10:443 -s wlc\nipvsadm -e -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 5\n"},
+		{verb("status", "-scheduler", "wlc"), exitError, table + `TCP  192.0.2.10:443 wlc
+  -> 10.0.0.2:443                 Route   5      0          0         
+  -> 10.0.0.3:443                 Route   0      0          0         
+! 10.0.0.2:443 has weight 5 and not 1: "dr start" sets it
+`},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443", "-n"}, exitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "nothing to do\n"},
+	}
+	for _, s := range steps {
+		status, out, errs := run(t, kernel, s.args...)
+		if diff := cmp.Diff(s.out, out); diff != "" || status != s.status {
+			t.Fatalf("dr %v: status %d, want %d; %s\noutput (-want +got):\n%s", s.args, status, s.status, errs, diff)
+		}
+	}
+}
+
+func TestStatusJSON(t *testing.T) {
+	status, out, _ := run(t, "memory:", "status", "-vip", "2001:db8::1", "-proto", "udp", "-json")
+	var got struct {
+		Services []any
+		Findings []string
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitError || got.Services == nil || len(got.Findings) != 1 {
+		t.Fatalf("status %d, %v\n%s", status, err, out)
+	}
+}
+
+// A step that fails takes the others back.
+func TestStartUndo(t *testing.T) {
+	k, c := ipvstest.Start(t, nil)
+	if _, err := k.Inject(ipvstest.Fault{Op: "add destination", Nth: 2, Errno: 12}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	d := director{client: c, out: &out}
+	if err := d.options.parse("start", []string{"-vip", "192.0.2.10", "-real", "10.0.0.2,10.0.0.3"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.start(t.Context()); err == nil {
+		t.Fatal("start succeeds")
+	}
+	if list, err := c.Services(t.Context()); err != nil || len(list) != 0 {
+		t.Fatalf("left behind: %v, %v", list, err)
+	}
+	if !strings.Contains(out.String(), "taking back: ipvsadm -D -t 192.0.2.10:80") {
+		t.Fatalf("output:\n%s", out.String())
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	tests := map[string][]string{
+		`unknown verb "frob"`:                               {"frob"},
+		"-vip is required":                                  {"stop"},
+		"-real is required":                                 {"start", "-vip", "192.0.2.1"},
+		`unexpected argument "x"`:                           {"stop", "-vip", "192.0.2.1", "x"},
+		"a port is a number from 1 to 65535":                {"stop", "-vip", "192.0.2.1", "-port", "0"},
+		`real server "x" is not an address`:                 {"start", "-vip", "192.0.2.1", "-real", "x"},
+		`weight "-1" of 10.0.0.2 is not a number from 0 to`: {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2=-1"},
+		"real server 10.0.0.2 is there twice":               {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2,10.0.0.2"},
+		`unknown protocol "x"`:                              {"start", "-vip", "192.0.2.1", "-proto", "x"},
+		"flag provided but not defined: -real":              {"stop", "-real", "10.0.0.2"},
+	}
+	for want, args := range tests {
+		status, out, errs := run(t, "memory:", args...)
+		if status != exitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("dr %v: status %d, output %q, error %q; want %q", args, status, out, errs, want)
+		}
+	}
+	for _, args := range [][]string{{"-h"}, {"start", "-h"}, {"status", "-h"}, {"stop", "--help"}} {
+		if status, out, errs := run(t, "memory:", args...); status != exitOK || !strings.HasPrefix(out, "usage: dr ") || errs != "" {
+			t.Errorf("dr %v: status %d, output %q, error %q", args, status, out, errs)
+		}
+	}
+}
+
+// What fails comes with a hint.
+func TestHint(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	p := program{stdout: &bytes.Buffer{}, stderr: &errs, kernel: "memory:"}
+	if status := p.run(ctx, []string{"start", "-vip", "192.0.2.1", "-real", "10.0.0.2"}); status != exitError || !strings.Contains(errs.String(), "context canceled") {
+		t.Errorf("interrupted: status %d, %s", status, errs.String())
+	}
+	status, _, text := run(t, "memory:", "start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-scheduler", "nosuch")
+	if status != exitError || !strings.Contains(text, "unknown scheduler\ndr: look for a typing error") {
+		t.Errorf("unknown scheduler: status %d, %s", status, text)
+	}
+}
