@@ -1,0 +1,325 @@
+package sysctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/golvs/lvs/internal/hostfs"
+)
+
+// ApplyOptions change how a plan is carried out. Nil means no journal.
+type ApplyOptions struct {
+	// Journal is the name of a file below the root, such as "run/lvs/sysctl.json", that records old and new values
+	// before the first of them is written, so that [Host.Undo] can restore them after this process is gone, even if it
+	// was killed half-way. Below run it is gone after a boot, as the values are. A journal that is there already is
+	// continued: undoing goes back to before the first of the plans. Empty is no journal.
+	Journal string
+}
+
+// Report says what [Host.Apply] did.
+type Report struct {
+	// Written are the parameters and files that have been changed, in that order; what was rolled back is not in it.
+	Written []string
+
+	// RolledBack is set if a failure made Apply take everything back. NotRestored are then the ones that it could not.
+	RolledBack  bool
+	NotRestored []Restored
+}
+
+// Restored says what became of one parameter or file when changes were taken back.
+type Restored struct {
+	Name    string  // the key in its dotted form, or the name of the file
+	Old     string  // what it was before the changes
+	Outcome Outcome // what was done
+	Err     error   // why not, for RestoreFailed
+}
+
+// Outcome says what was done to take a change back.
+type Outcome uint8
+
+// Outcomes.
+const (
+	RestoreNotNeeded Outcome = iota // was as before already
+	RestoreDone                     // is as before again
+	RestoreForeign                  // someone else has changed it since; left alone
+	RestoreGone                     // no longer exists, such as a parameter of a deleted interface
+	RestoreFailed
+)
+
+// String returns a few words for people, or "outcome(N)".
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
+
+var outcomeNames = [...]string{
+	RestoreNotNeeded: "was as before", RestoreDone: "restored", RestoreForeign: "changed by someone else, left alone",
+	RestoreGone: "no longer exists", RestoreFailed: "failed",
+}
+
+// errStale is part of the error of a plan that no longer fits the host.
+var errStale = errors.New("was changed by someone else after the plan was made")
+
+// Apply carries out a plan: it writes each value, reads it back, and writes the files last. At the first failure, also
+// that ctx ends, it takes back what it has written, in reverse order. Applying a plan twice does nothing the second
+// time.
+//
+// The error matches that of [Plan.Err] for a plan that cannot be applied here, of which nothing is then written;
+// fs.ErrPermission without the privilege; fs.ErrInvalid if the kernel refuses a value; ctx.Err().
+func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, error) {
+	if opt == nil {
+		opt = &ApplyOptions{}
+	}
+	if err := p.Err(); err != nil {
+		return Report{}, err
+	}
+	if p.Empty() {
+		return Report{}, ctx.Err()
+	}
+	root, err := h.writable()
+	if err != nil {
+		return Report{}, err
+	}
+	journal := p.journal()
+	var before hostfs.Journal
+	if opt.Journal != "" {
+		before, err = hostfs.LoadJournal(root, opt.Journal)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Report{}, fmt.Errorf("sysctl: %w", err)
+		}
+		if err := before.Merge(journal, same).Save(root, opt.Journal); err != nil {
+			return Report{}, fmt.Errorf("sysctl: journal: %w", err)
+		}
+	}
+	var report Report
+	err = h.write(ctx, root, p, &report)
+	if err == nil {
+		return report, nil
+	}
+	return h.rollBack(root, journal, before, report, err, opt)
+}
+
+// write does the work of Apply and records in the report what it has touched.
+func (h *Host) write(ctx context.Context, root hostfs.WriteFS, p Plan, report *Report) error {
+	for i, c := range p.Changes {
+		if c.Action != Write {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now, err := h.Get(c.Key)
+		switch {
+		case errors.Is(err, fs.ErrPermission): // write-only
+		case err != nil:
+			return err
+		case took(c.Key, c.New, now):
+			continue
+		case !Same(c.Key, now, c.Old) && !p.follows(i):
+			return fmt.Errorf("sysctl: %v %w: %q, then %q", c.Key, errStale, c.Old, now)
+		}
+		report.Written = append(report.Written, c.Key.String())
+		if err := root.WriteFile(c.Key.Path(), []byte(c.New+"\n"), 0o644); err != nil {
+			return fmt.Errorf("sysctl: write %v = %s: %w", c.Key, c.New, err)
+		}
+		if now, err = h.Get(c.Key); errors.Is(err, fs.ErrPermission) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if !took(c.Key, c.New, now) {
+			return fmt.Errorf("sysctl: %v reads back %q after writing %q", c.Key, now, c.New)
+		}
+	}
+	for _, f := range p.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		report.Written = append(report.Written, f.Name)
+		if m, ok := root.(interface {
+			MkdirAll(string, fs.FileMode) error
+		}); ok {
+			if err := m.MkdirAll(path.Dir(f.Name), 0o755); err != nil {
+				return fmt.Errorf("sysctl: %w", err)
+			}
+		}
+		if err := hostfs.ReplaceFile(root, f.Name, []byte(f.New), 0o644); err != nil {
+			return fmt.Errorf("sysctl: write %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+// rollBack takes back what the report says was touched and puts the journal back to what it was.
+func (h *Host) rollBack(root hostfs.WriteFS, journal, before hostfs.Journal, report Report, cause error, opt *ApplyOptions) (Report, error) {
+	touched := func(e hostfs.Edit) bool { return slices.Contains(report.Written, display(e.Name)) }
+	var undo hostfs.Journal
+	var force []string
+	for _, e := range journal.Edits {
+		if touched(e) || e.Implied { // what has not been changed is not changed now
+			undo.Edits = append(undo.Edits, e)
+		}
+	}
+	if n := len(report.Written); n > 0 {
+		// A refused write may have changed a part of a value that has several: neither old nor new, but ours.
+		for _, e := range undo.Edits {
+			if display(e.Name) == report.Written[n-1] {
+				force = append(force, e.Name)
+			}
+		}
+	}
+	report.RolledBack, report.Written = true, nil
+	left := before
+	for _, r := range convert(undo.Restore(root, same, force...)) {
+		if r.Outcome == RestoreFailed || r.Outcome == RestoreForeign {
+			report.NotRestored = append(report.NotRestored, r)
+		}
+	}
+	if opt.Journal != "" {
+		if len(report.NotRestored) > 0 {
+			left = before.Merge(undo, same)
+		}
+		if err := left.Save(root, opt.Journal); err != nil {
+			cause = errors.Join(cause, fmt.Errorf("sysctl: journal: %w", err))
+		}
+	}
+	for _, r := range report.NotRestored {
+		cause = errors.Join(cause, fmt.Errorf("sysctl: %s is not back at %q: %v", r.Name, r.Old, cmpErr(r)))
+	}
+	return report, cause
+}
+
+func cmpErr(r Restored) error {
+	if r.Err != nil {
+		return r.Err
+	}
+	return errors.New(r.Outcome.String())
+}
+
+// Verify reads back what a plan wants and returns the parameters and files that differ, nothing if all is in force.
+func (h *Host) Verify(p Plan) []Drift {
+	var drift []Drift
+	for _, c := range p.Changes {
+		if c.Action == Skip || c.Action == Missing || c.Action == Refuse {
+			continue
+		}
+		have, err := h.Get(c.Key)
+		if err != nil || !took(c.Key, c.New, have) {
+			drift = append(drift, Drift{Name: c.Key.String(), Want: c.New, Have: have, Err: err})
+		}
+	}
+	for _, f := range p.Files {
+		have, err := fs.ReadFile(h.root, f.Name)
+		if err != nil || string(have) != f.New {
+			drift = append(drift, Drift{Name: f.Name, Want: f.New, Have: string(have), Err: err})
+		}
+	}
+	return drift
+}
+
+// Drift is a parameter or file that is not as wanted.
+type Drift struct {
+	Name string // the key in its dotted form, or the name of the file
+	Want string
+	Have string
+	Err  error // set if it could not be read
+}
+
+// String returns one line about the difference.
+func (d Drift) String() string {
+	if d.Err != nil {
+		return d.Name + ": " + d.Err.Error()
+	}
+	return fmt.Sprintf("%s: %q instead of %q", d.Name, d.Have, d.Want)
+}
+
+// Undo restores what the plans changed that were applied with this journal, in reverse order, and removes the journal.
+// What someone else has changed since is left alone, and interfaces that have gone are passed over; both are in the
+// result. If something could not be restored, the journal stays.
+//
+// The error matches fs.ErrNotExist if there is no journal, and the reasons of those that failed.
+func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root, err := h.writable()
+	if err != nil {
+		return nil, err
+	}
+	j, err := hostfs.LoadJournal(root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("sysctl: %w", err)
+	}
+	results := convert(j.Restore(root, same))
+	var errs []error
+	for _, r := range results {
+		if r.Outcome == RestoreFailed {
+			errs = append(errs, fmt.Errorf("sysctl: restore %s: %w", r.Name, r.Err))
+		}
+	}
+	if len(errs) == 0 {
+		if err := hostfs.Remove(root, journal); err != nil {
+			errs = append(errs, fmt.Errorf("sysctl: journal: %w", err))
+		}
+	}
+	return results, errors.Join(errs...)
+}
+
+// journal returns the edits of a plan. Nothing is in it that the plan does not change.
+func (p Plan) journal() hostfs.Journal {
+	var j hostfs.Journal
+	for i, c := range p.Changes {
+		if c.Action == Write || c.Action == Follows {
+			j.Edits = append(j.Edits, hostfs.Edit{Name: c.Key.Path(), Old: c.Old, New: c.New, Implied: p.follows(i)})
+		}
+	}
+	for _, f := range p.Files {
+		j.Edits = append(j.Edits, hostfs.Edit{Name: f.Name, Old: f.Old, New: f.New, Whole: true, Created: !f.Exists})
+	}
+	return j
+}
+
+// follows says whether an earlier change of the plan makes the kernel change the parameter of change i.
+func (p Plan) follows(i int) bool {
+	return slices.ContainsFunc(p.Changes[:i], func(cause Change) bool {
+		_, ok := followsFrom(cause, p.Changes[i].Key)
+		return ok
+	})
+}
+
+// same compares two contents of a file of a journal; a is what was wanted or found, b the other.
+func same(name, a, b string) bool {
+	key, ok := strings.CutPrefix(name, "proc/sys/")
+	if !ok {
+		return a == b
+	}
+	return took(Key(key), a, b) || took(Key(key), b, a)
+}
+
+func display(name string) string {
+	if key, ok := strings.CutPrefix(name, "proc/sys/"); ok {
+		return Key(key).String()
+	}
+	return name
+}
+
+func convert(results []hostfs.Result) []Restored {
+	outcomes := [...]Outcome{
+		hostfs.Unchanged: RestoreNotNeeded, hostfs.Restored: RestoreDone, hostfs.Foreign: RestoreForeign,
+		hostfs.Gone: RestoreGone, hostfs.Failed: RestoreFailed,
+	}
+	list := make([]Restored, len(results))
+	for i, r := range results {
+		list[i] = Restored{
+			Name: display(r.Edit.Name), Old: strings.TrimSuffix(r.Edit.Old, "\n"), Outcome: outcomes[r.Outcome], Err: r.Err,
+		}
+	}
+	return list
+}
