@@ -98,13 +98,7 @@ func (c *Client) connections(ctx context.Context, name string) iter.Seq2[Connect
 			fail(err)
 			return
 		}
-		f, err := openProcNet(c.root, name)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer func() { _ = f.Close() }()
-		for conn, err := range parseConnections(f, name) {
+		for conn, err := range readConnections(c.root, name) {
 			if stop := c.usable(ctx); stop != nil {
 				fail(stop)
 				return
@@ -116,6 +110,22 @@ func (c *Client) connections(ctx context.Context, name string) iter.Seq2[Connect
 				return
 			}
 		}
+	}
+}
+
+// ReadConnections streams /proc/net/ip_vs_conn below root, which is the host's tree if it is os.DirFS("/"), as
+// [Client.Connections] does. The error matches [fs.ErrNotExist] if the kernel has no IPVS, or has not loaded it yet.
+func ReadConnections(root fs.FS) iter.Seq2[Connection, error] { return readConnections(root, "ip_vs_conn") }
+
+func readConnections(root fs.FS, name string) iter.Seq2[Connection, error] {
+	return func(yield func(Connection, error) bool) {
+		f, err := openProcNet(root, name)
+		if err != nil {
+			yield(Connection{}, err)
+			return
+		}
+		defer func() { _ = f.Close() }()
+		parseConnections(f, name)(yield)
 	}
 }
 
@@ -619,16 +629,21 @@ func (c *Client) KernelStats(ctx context.Context) (KernelStats, error) {
 	if err := c.usable(ctx); err != nil {
 		return fail(err)
 	}
-	f, err := openProcNet(c.root, "ip_vs_stats_percpu")
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = f.Close() }()
-	s, err := ParseStats(f)
+	s, err := ReadStats(c.root)
 	if err != nil {
 		return fail(err)
 	}
 	return s, nil
+}
+
+// ReadStats reads /proc/net/ip_vs_stats_percpu below root, which is the host's tree if it is os.DirFS("/").
+func ReadStats(root fs.FS) (KernelStats, error) {
+	f, err := openProcNet(root, "ip_vs_stats_percpu")
+	if err != nil {
+		return KernelStats{}, err
+	}
+	defer func() { _ = f.Close() }()
+	return ParseStats(f)
 }
 
 // ParseStats reads the text of /proc/net/ip_vs_stats, or of /proc/net/ip_vs_stats_percpu, which has CPUs. The error
