@@ -134,6 +134,45 @@ func TestCacheCrowded(t *testing.T) {
 	}
 }
 
+// TestCacheGoal has a check of a crowded cache reach its goal exactly at the end of a bucket, where it must stop.
+func TestCacheGoal(t *testing.T) {
+	config, err := Config{}.complete()
+	must(t, err)
+	c := newCache(&config, 0)
+	d := &Server{}
+	n, last := 0, []netip.Addr(nil) // destinations of the bucket that a check comes to last
+	for ; c.entries < cacheLimit || len(last) < 100; n++ {
+		switch dest := to(n).Destination; {
+		case bucket(dest) == 0:
+			last = append(last, dest)
+		case c.entries < cacheLimit:
+			c.insert(dest, d, 0)
+		}
+	}
+	size := func(b int) (n int) {
+		for e := c.buckets[b]; e != nil; e = e.next {
+			n++
+		}
+		return n
+	}
+	goal, b := 0, 0
+	for goal == 0 || (goal*3+3)/4*4/3 != goal { // a goal that some number of surplus entries gives
+		b++
+		goal += size(b)
+	}
+	for _, dest := range last[:(goal*3+3)/4] {
+		c.insert(dest, d, 0)
+	}
+	before := c.entries
+	c.checkSome(config.ticks(cachePartial))
+	if before-c.entries != goal || c.rover != b {
+		t.Errorf("%d entries dropped up to bucket %d, want %d and %d", before-c.entries, c.rover, goal, b)
+	}
+	if d.Cached() != c.entries {
+		t.Errorf("the server counts %d entries, want %d", d.Cached(), c.entries)
+	}
+}
+
 // TestLBLC is the life of one entry.
 func TestLBLC(t *testing.T) {
 	s, servers := withWeights(t, "lblc", Config{}, 4, 8)
