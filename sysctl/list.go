@@ -58,7 +58,8 @@ func parseLine(text string) []Line {
 	if text == "" || text[0] == '#' || text[0] == ';' {
 		return nil
 	}
-	if words := strings.Fields(text); words[0] == "sysctl" || strings.HasSuffix(words[0], "/sysctl") {
+	words := strings.Fields(text)
+	if command := words[0] == "sysctl" || strings.HasSuffix(words[0], "/sysctl"); command && (len(words) == 1 || words[1][0] != '=') {
 		return parseCommand(text, words[1:])
 	}
 	if rest, ok := strings.CutPrefix(text, "echo "); ok {
@@ -159,6 +160,9 @@ func FormatList(owner string, list []Setting) ([]byte, error) {
 		}
 		if i > 0 && sorted[i-1].Key == s.Key {
 			return nil, fmt.Errorf("sysctl: %v: %w", s.Key, errConflict)
+		}
+		if strings.ContainsAny(string(s.Key[:1]), "#;-") || strings.HasPrefix(string(s.Key), "\ufeff") || strings.Contains(string(s.Key), "=") || !strings.Contains(string(s.Key), "/") {
+			return nil, fmt.Errorf("sysctl: key %q cannot be written in a list: %w", string(s.Key), fs.ErrInvalid)
 		}
 		for line := range strings.FieldsFuncSeq(s.Reason, func(r rune) bool { return r == '\n' || r == '\r' }) {
 			b.WriteString("# " + line + "\n")
