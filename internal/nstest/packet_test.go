@@ -71,6 +71,28 @@ func TestPacketBytes(t *testing.T) {
 	}
 }
 
+// A UDP checksum of zero means that there is none, so one that comes out as zero is sent as its complement (RFC 768).
+func TestPacketZeroChecksum(t *testing.T) {
+	p := packets()["UDP"]
+	complements := 0
+	for i := range 1 << 16 {
+		p.Payload = []byte{byte(i >> 8), byte(i)}
+		b, err := p.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch sum := b[ipv4Header+6 : ipv4Header+8]; {
+		case sum[0] == 0 && sum[1] == 0:
+			t.Fatalf("payload % x has no checksum", p.Payload)
+		case sum[0] == 0xff && sum[1] == 0xff:
+			complements++
+		}
+	}
+	if complements != 1 && complements != 2 {
+		t.Fatalf("%d payloads of 65536 have the checksum 0xffff", complements)
+	}
+}
+
 func TestPacketMistakes(t *testing.T) {
 	ap := netip.MustParseAddrPort
 	for name, p := range map[string]Packet{
