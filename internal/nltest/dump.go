@@ -8,7 +8,7 @@ type dump struct {
 	index int // of the next entry
 	sent  int // chunks so far
 
-	after int // call hook when the program has taken this many chunks
+	after int // call hook before the chunk that follows this many
 	hook  func()
 }
 

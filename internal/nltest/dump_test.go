@@ -221,9 +221,14 @@ func TestPipelines(t *testing.T) {
 			native.PutUint32(bad, 4096)
 			return [][]byte{p.request(GetInfo, silent), bad, p.request(GetInfo, silent)}
 		}, []string{"reply 2"}},
-		"not a request": {0, func(p *tap) [][]byte {
-			return [][]byte{p.request(FlushServices, 0), p.request(FlushServices, flagAck)}
-		}, []string{"ack 2"}},
+		"not a request": {1, func(p *tap) [][]byte {
+			return [][]byte{p.request(FlushServices, 0), p.request(FlushServices, flagAck), p.request(GetService, list)}
+		}, []string{"ack 2", "chunk 3", "done 3"}},
+		"lengths are rounded up": {0, func(p *tap) [][]byte {
+			odd := append(p.request(GetInfo, silent), 1, 2, 3)
+			native.PutUint32(odd, uint32(len(odd)))
+			return [][]byte{odd, {0}, p.request(GetConfig, silent)}
+		}, []string{"reply 1", "reply 2"}},
 		"control message": {0, func(p *tap) [][]byte {
 			return [][]byte{message(header{typ: 1, flags: do, seq: 5}).finish(), message(header{typ: 3, flags: silent, seq: 6}).finish()}
 		}, []string{"ack 5"}},
@@ -248,6 +253,31 @@ func TestPipelines(t *testing.T) {
 			t.Errorf("version %d: %x", version, got)
 		}
 	}
+	// Any receive makes the next chunk, one that only looks too.
+	q := newTap(t, newKernel(t, nil).Namespace(""))
+	q.fillServices(50)
+	q.send(slices.Concat(q.request(GetService, list), q.request(Zero, do), q.request(Zero, do)))
+	made := func(want int, when string) {
+		t.Helper()
+		if q.s.dump == nil || q.s.dump.sent != want {
+			t.Errorf("%s: %+v, want %d chunks", when, q.s.dump, want)
+		}
+	}
+	made(1, "in the send")
+	q.next()
+	made(2, "with the first chunk")
+	q.next()
+	made(3, "with an acknowledgement")
+	q.s.k.lock()
+	q.s.receive()
+	q.s.k.mu.Unlock()
+	made(4, "with a look")
+	q.s.k.lock()
+	q.s.used += q.s.recvBuffer
+	q.s.receive()
+	q.s.used -= q.s.recvBuffer
+	q.s.k.mu.Unlock()
+	made(4, "with a full buffer")
 	// After a dump the socket is free again, also before its DONE is received.
 	p.fillServices(1)
 	p.send(p.request(GetService, list))
@@ -296,6 +326,14 @@ func TestExtendedAck(t *testing.T) {
 	if errnoOf(b) != EINVAL || tlvs.u32(ackOffset) != genHeaderLen+4+8 {
 		t.Errorf("daemon: %v, offset %d", errnoOf(b), tlvs.u32(ackOffset))
 	}
+	// What echoes a request of an odd length is rounded up.
+	req = append(p.request(DelService, do, svc(missing)), 1)
+	native.PutUint32(req, uint32(len(req)))
+	p.s.extAck = false
+	if b := p.exchange(req)[0]; len(b) != 20+len(req)+3 || int(native.Uint32(b)) != len(b) {
+		t.Errorf("echo of %d bytes has %d", len(req), len(b))
+	}
+	p.s.extAck = true
 	b = p.exchange(p.request(DelService, do, in(topService, u8(svcAF, 1))))[0]
 	if h := parseHeader(b); h.flags != 0 || errnoOf(b) != EINVAL {
 		t.Errorf("service nest: flags %x, %v", h.flags, errnoOf(b))
@@ -330,6 +368,16 @@ func TestAnswerCapacity(t *testing.T) {
 			if parseHeader(b).seq != uint32(i+1) {
 				t.Fatalf("answer %d has sequence %d", i, parseHeader(b).seq)
 			}
+		}
+		// While answers are left, new ones are dropped without a further error.
+		p.send(batch)
+		if _, errno := p.next(); errno != ENOBUFS {
+			t.Fatal("no error the second time")
+		}
+		p.next()
+		p.send(p.request(Zero, do))
+		if got := p.drain(); len(got) != c.want-1 {
+			t.Errorf("%d answers behind the first, want %d", len(got), c.want-1)
 		}
 		// All were executed, and the socket goes on.
 		if entries, _ := p.dump(GetService); len(entries) != 3000 {

@@ -67,8 +67,9 @@ func Lose() Effect { return Effect{kind: effectLose} }
 // Hold has the request, and all later ones of its socket, wait until [Injection.Release].
 func Hold() Effect { return Effect{kind: effectHold} }
 
-// AfterChunk has f called when the program has taken chunk n of the dump, counted from 1, before the next one is made. f
-// may use the kernel; the socket that dumps waits for it.
+// AfterChunk has f called when chunk n of the dump, counted from 1, has been made, and the next one is about to be, which
+// happens when the program receives something. A program that peeks at a datagram before it receives it, as the netlink
+// package does, thereby has two chunks made for each that it reads. f may use the kernel; the socket that dumps waits for it.
 func AfterChunk(n int, f func()) Effect { return Effect{kind: effectAfterChunk, n: n, call: f} }
 
 // An Injection is a fault that was injected.

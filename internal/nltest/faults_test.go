@@ -85,6 +85,20 @@ func TestFaults(t *testing.T) {
 	}
 	k.ClearFaults()
 
+	// The first of two counts.
+	first := k.Inject(Fault{Command: GetInfo, Nth: 1, Effect: Fail(ESRCH)})
+	second := k.Inject(Fault{Effect: Fail(ENODEV)})
+	if got := info(); got[0] != "error "+seq()+" ESRCH" {
+		t.Errorf("two faults: %v", got)
+	}
+	if got := info(); got[0] != "error "+seq()+" ENODEV" {
+		t.Errorf("after the first: %v", got)
+	}
+	if first.Fired() != 1 || second.Fired() != 1 {
+		t.Errorf("fired %d and %d times", first.Fired(), second.Fired())
+	}
+	k.ClearFaults()
+
 	// Of one namespace, and of the controller.
 	k.Inject(Fault{Namespace: k.Namespace("x"), Effect: Ignore()})
 	k.Inject(Fault{Controller: true, Effect: Fail(EPERM)})
@@ -219,15 +233,18 @@ func TestController(t *testing.T) {
 	for name, c := range map[string]struct {
 		got, want []string
 	}{
-		"by name":      {ask(ctrlGetFamily, do, str(ctrlFamilyName, "IPVS")), []string{"reply 1", "ack 1"}},
-		"by id":        {ask(ctrlGetFamily, do, u16(ctrlFamilyID, 34)), []string{"reply 1", "ack 1"}},
-		"controller":   {ask(ctrlGetFamily, do, str(ctrlFamilyName, "nlctrl")), []string{"reply 1", "ack 1"}},
-		"lower case":   {ask(ctrlGetFamily, do, str(ctrlFamilyName, "ipvs")), []string{"error 1 ENOENT"}},
-		"unknown id":   {ask(ctrlGetFamily, do, u16(ctrlFamilyID, 35)), []string{"error 1 ENOENT"}},
-		"nothing":      {ask(ctrlGetFamily, do), []string{"error 1 EINVAL"}},
-		"unterminated": {ask(ctrlGetFamily, do, bin(ctrlFamilyName, 'I')), []string{"error 1 EINVAL"}},
-		"other":        {ask(1, do), []string{"error 1 EOPNOTSUPP"}},
-		"dump":         {ask(ctrlGetFamily, list), []string{"chunk 1", "done 1"}},
+		"by name":       {ask(ctrlGetFamily, do, str(ctrlFamilyName, "IPVS")), []string{"reply 1", "ack 1"}},
+		"by id":         {ask(ctrlGetFamily, do, u16(ctrlFamilyID, 34)), []string{"reply 1", "ack 1"}},
+		"controller":    {ask(ctrlGetFamily, do, str(ctrlFamilyName, "nlctrl")), []string{"reply 1", "ack 1"}},
+		"lower case":    {ask(ctrlGetFamily, do, str(ctrlFamilyName, "ipvs")), []string{"error 1 ENOENT"}},
+		"unknown id":    {ask(ctrlGetFamily, do, u16(ctrlFamilyID, 35)), []string{"error 1 ENOENT"}},
+		"nothing":       {ask(ctrlGetFamily, do), []string{"error 1 EINVAL"}},
+		"name too long": {ask(ctrlGetFamily, do, str(ctrlFamilyName, "abcdefghijklmnop")), []string{"error 1 EINVAL"}},
+		"longest name":  {ask(ctrlGetFamily, do, str(ctrlFamilyName, "abcdefghijklmno")), []string{"error 1 ENOENT"}},
+		"behind a NUL":  {ask(ctrlGetFamily, do, bin(ctrlFamilyName, []byte("nlctrl\x00garbagegarbage")...)), []string{"error 1 ERANGE"}},
+		"unterminated":  {ask(ctrlGetFamily, do, bin(ctrlFamilyName, 'I')), []string{"error 1 EINVAL"}},
+		"other":         {ask(1, do), []string{"error 1 EOPNOTSUPP"}},
+		"dump":          {ask(ctrlGetFamily, list), []string{"chunk 1", "done 1"}},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

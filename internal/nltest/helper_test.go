@@ -64,11 +64,7 @@ func (p *tap) next() ([]byte, Errno) {
 	if len(p.s.queue) == 0 {
 		return nil, 0
 	}
-	d, more := p.s.take()
-	if more {
-		p.s.goOn(d)
-	}
-	return d.b, 0
+	return p.s.take(), 0
 }
 
 // drain receives everything.

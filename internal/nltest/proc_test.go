@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -90,6 +91,20 @@ func TestProcServices(t *testing.T) {
 		if diff := cmp.Diff(want, read(t, ns, "proc/net/ip_vs")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestProcOrder checks that the file has the order of the dump, also in a bucket of several.
+func TestProcOrder(t *testing.T) {
+	ns := newKernel(t, nil).Namespace("")
+	p := newTap(t, ns)
+	for _, m := range []uint32{1, 257, 513, 2} {
+		p.must(NewService, svc(mark(m), rr))
+	}
+	_, got, _ := strings.Cut(read(t, ns, "proc/net/ip_vs"), "InActConn\n")
+	want := "FWM  00000201 rr \nFWM  00000101 rr \nFWM  00000001 rr \nFWM  00000002 rr \n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
 

@@ -581,6 +581,12 @@ func TestDumpHook(t *testing.T) {
 	if err != nil || len(msgs) != 11 {
 		t.Errorf("%d services, %v; want the first chunk only", len(msgs), err)
 	}
+	k.ClearFaults()
+	k.Inject(Fault{Command: GetService, Effect: AfterChunk(1, func() {
+		if _, err := other.Execute(generic(FlushServices), 34, netlink.Request|netlink.Acknowledge); err != nil {
+			t.Error(err)
+		}
+	})})
 	p.fillServices(40)
 	rc := rawOf(t, dial(t, ns))
 	if err := rawSend(t, rc, p.request(GetService, list)); err != nil {
@@ -591,6 +597,65 @@ func TestDumpHook(t *testing.T) {
 	}
 	if b, err := rawReceive(rc); err != nil || parseHeader(b).typ != typeDone {
 		t.Fatalf("after the flush: %x, %v", b, err)
+	}
+}
+
+// TestDrainingReader has a reader that takes all there is and then waits, as its function says that it is not done.
+func TestDrainingReader(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	p := newTap(t, ns)
+	p.fillServices(100)
+	rc := rawOf(t, dial(t, ns))
+	if err := rawSend(t, rc, p.request(GetService, list)); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	b := make([]byte, 1<<16)
+	if err := rc.Read(func(fd uintptr) bool {
+		for {
+			size, _, _, _, err := unix.Recvmsg(int(fd), b, nil, unix.MSG_DONTWAIT)
+			switch {
+			case err == unix.EAGAIN:
+				return false
+			case err != nil:
+				t.Error(err)
+				return true
+			case parseHeader(b).typ == typeDone:
+				return true
+			}
+			n += size / 320
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n != 100 {
+		t.Errorf("%d services, want 100", n)
+	}
+}
+
+// TestPeekingReader checks that a read of the netlink connection, which asks for the size first, makes two chunks.
+func TestPeekingReader(t *testing.T) {
+	k := newKernel(t, nil)
+	ns := k.Namespace("")
+	newTap(t, ns).fillServices(100)
+	c := dial(t, ns)
+	if _, err := c.Execute(generic(GetInfo), 34, netlink.Request); err != nil {
+		t.Fatal(err)
+	}
+	var s *session
+	for x := range k.sessions {
+		if x.transport != nil {
+			s = x
+		}
+	}
+	k.Inject(Fault{Command: GetService, Effect: AfterChunk(2, func() {
+		if len(s.queue) != 1 {
+			t.Errorf("%d chunks wait when the third is made, want the second", len(s.queue))
+		}
+	})})
+	if msgs, err := c.Execute(generic(GetService), 34, netlink.Request|netlink.Dump); err != nil || len(msgs) != 100 {
+		t.Fatalf("%d services, %v", len(msgs), err)
 	}
 }
 

@@ -27,6 +27,7 @@ type socket struct {
 	peer   int // the kernel's end; -1 when closed
 	buffer int // the receive buffer that the system gave; a program may set another
 	moving bool
+	peeked bool // the program asked for the size of the datagram that it took
 	inPair []inPair
 }
 
@@ -139,12 +140,16 @@ func (c *socket) ReceiveIter() iter.Seq2[netlink.Message, error] {
 	}
 }
 
-// receive waits for the next datagram and receives it.
+// receive waits for the next datagram, asks for its size and receives it, as the netlink package does on Linux.
 func (c *socket) receive() ([]byte, error) {
 	var b []byte
 	var failed error
 	err := rawConn{c}.Read(func(fd uintptr) bool {
-		b, failed = receiveDatagram(int(fd))
+		if b, failed = receiveDatagram(int(fd)); failed == nil {
+			c.s.k.lock()
+			c.peeked = true
+			c.s.k.mu.Unlock()
+		}
 		return failed != unix.EAGAIN
 	})
 	if err != nil {
@@ -242,9 +247,11 @@ func (c *socket) pump() {
 		moved := c.execute()
 		for range c.taken() {
 			moved = true
-			if d, more := c.s.take(); more {
-				c.s.goOn(d)
+			if c.peeked {
+				c.peeked = false
+				c.s.receive()
 			}
+			c.s.take()
 		}
 		if !c.fill() && !moved {
 			return

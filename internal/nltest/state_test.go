@@ -28,11 +28,15 @@ func busyKernel(t testing.TB) *Kernel {
 	if err := ns.CountOn(1, vip, one, Counters{10, 300, 200, 38400, 1 << 40}); err != nil {
 		t.Fatal(err)
 	}
-	if err := ns.SetConns(vip, one, Conns{3, 2, 1}); err != nil {
+	if err := ns.SetConns(vip, netip.MustParseAddrPort("10.0.0.3:80"), Conns{3, 2, 1}); err != nil {
 		t.Fatal(err)
 	}
 	k.Advance(3 * time.Second)
 	p.must(Zero, svc(vip))
+	if err := ns.CountOn(0, vip, one, Counters{5, 50, 20, 400, 10}); err != nil {
+		t.Fatal(err)
+	}
+	k.Advance(3 * time.Second)
 	p.must(DelDest, svc(vip), dst("10.0.0.1:80"))
 	k.Advance(70 * time.Second) // the trash has been looked at once
 	p.must(DelDest, svc(vip), dst("10.0.0.2:80"))
@@ -96,16 +100,22 @@ func observe(t testing.TB, k *Kernel) []string {
 			}
 		}
 		look()
-		// Directed broadcast, trash, order of services in a bucket, timers.
-		for _, a := range []string{"192.168.77.255:80", "10.0.0.1:80"} {
+		// Directed broadcast, order of services in a bucket, the estimator's instants.
+		note(name, p.exchange(p.request(NewDest, do, svc(vip), dst("192.168.77.255:80", w1))))
+		note(name, p.exchange(p.request(NewService, do, svc(mark(9), rr))))
+		if err := ns.Count(mark(9), netip.AddrPort{}, Counters{Conns: 9}); err != nil {
+			t.Fatal(err)
+		}
+		for range 12 {
+			k.Advance(200 * time.Millisecond)
+			look()
+		}
+		// The trash: the one that was found unreferenced before goes a minute before the other.
+		k.Advance(118 * time.Second)
+		for _, a := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
 			note(name, p.exchange(p.request(NewDest, do, svc(vip), dst(a, w1))))
 		}
-		k.Advance(700 * time.Millisecond)
 		look()
-		k.Advance(1500 * time.Millisecond)
-		look()
-		k.Advance(130 * time.Second)
-		note(name, p.exchange(p.request(NewDest, do, svc(vip), dst("10.0.0.2:80", w1))))
 		k.Advance(100 * time.Second)
 		look()
 	}

@@ -26,8 +26,8 @@ func (ns *Namespace) discard(d *dest) {
 // takeBack removes from the trash and returns the object that the new destination r of s is to be, or nil.
 func (ns *Namespace) takeBack(s *service, r *dest) *dest {
 	i := slices.IndexFunc(ns.trash, func(d *dest) bool {
-		return d.key() == r.key() && d.svc.mark == s.mark && d.svc.proto == s.proto &&
-			(s.mark != 0 || d.svc.key() == s.key())
+		// Of a mark service the family does not count.
+		return d.key() == r.key() && d.svc.mark == s.mark && (s.mark != 0 || d.svc.key() == s.key())
 	})
 	if i < 0 {
 		return nil
