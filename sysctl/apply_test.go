@@ -494,3 +494,19 @@ func TestUndoBadJournal(t *testing.T) {
 		}
 	}
 }
+
+// A failure after forwarding was switched brings back what followed it.
+func TestForwardingRollsBack(t *testing.T) {
+	m := fixture(t, "6.12")
+	m.Set(IPv4("eth0", "forwarding").Path(), "1\n")
+	m.FailWrite(IPVS("drop_entry").Path(), syscall.EINVAL)
+	before := m.Files()
+	h := newHost(t, forwarder{m})
+	report, err := h.Apply(t.Context(), mustPlan(t, h, settingsOf("net.ipv4.ip_forward", "1", "net.ipv4.vs.drop_entry", "3")), nil)
+	if !errors.Is(err, syscall.EINVAL) || !report.RolledBack || len(report.NotRestored) != 0 {
+		t.Errorf("report %+v, error %v", report, err)
+	}
+	if diff := cmp.Diff(before, m.Files()); diff != "" {
+		t.Errorf("left behind (-want +got):\n%s", diff)
+	}
+}

@@ -300,10 +300,11 @@ func (m *Mem) ReplaceFile(name string, data []byte, perm fs.FileMode) error {
 
 func (m *Mem) write(name string, data []byte) error {
 	fail := func(op string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
-	real, n, err := m.find("open", name, true)
+	_, n, err := m.find("open", name, true)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !kernelFile(name):
-		if real, err = m.resolve("open", name, true); err != nil {
+		real, err := m.resolve("open", name, true)
+		if err != nil {
 			return err
 		}
 		m.nodes[real] = &node{data: slices.Clone(data)}
