@@ -115,7 +115,9 @@ func (c *Client) connections(ctx context.Context, name string) iter.Seq2[Connect
 
 // ReadConnections streams /proc/net/ip_vs_conn below root, which is the host's tree if it is os.DirFS("/"), as
 // [Client.Connections] does. The error matches [fs.ErrNotExist] if the kernel has no IPVS, or has not loaded it yet.
-func ReadConnections(root fs.FS) iter.Seq2[Connection, error] { return readConnections(root, "ip_vs_conn") }
+func ReadConnections(root fs.FS) iter.Seq2[Connection, error] {
+	return readConnections(root, "ip_vs_conn")
+}
 
 func readConnections(root fs.FS, name string) iter.Seq2[Connection, error] {
 	return func(yield func(Connection, error) bool) {
