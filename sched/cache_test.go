@@ -83,7 +83,8 @@ func TestCacheRelease(t *testing.T) {
 	}
 }
 
-// TestCacheCrowded fills caches beyond their limit and compares what a minute's check drops with the definition, pick by pick.
+// TestCacheCrowded fills caches beyond their limit and compares what a minute's check drops with the definition,
+// pick by pick.
 func TestCacheCrowded(t *testing.T) {
 	for _, name := range []string{"lblc", "lblcr"} {
 		t.Run(name, func(t *testing.T) {
@@ -260,8 +261,8 @@ func TestLBLCR(t *testing.T) {
 	two.Close(Active)
 	expect(two, 2*expiration+4*time.Millisecond, "stable for just the expiration time since one left")
 
-	// The server that leaves may be the one that this packet still goes to, and a server that joins comes first: among equals, the
-	// newest leaves.
+	// The server that leaves may be the one that this packet still goes to, and a server that joins comes first:
+	// among equals, the newest leaves.
 	s, servers = withWeights(t, "lblcr", Config{CacheExpiration: expiration}, 1, 1)
 	expect(servers[0], 0, "the first server of the list")
 	servers[0].Open(Active)

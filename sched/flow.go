@@ -67,7 +67,8 @@ const (
 	// AnyFamily hashes each server's address by its own family: right for every service but an IPv4 one with
 	// IPv6 servers behind tunnels.
 	AnyFamily Family = 0
-	// IPv4 is a service with an IPv4 address or IPv4 firewall mark. Of an IPv6 server, mh then hashes only the first 32 bits.
+	// IPv4 is a service with an IPv4 address or IPv4 firewall mark. Of an IPv6 server, mh then hashes only the
+	// first 32 bits.
 	IPv4 Family = 4
 	// IPv6 is a service with an IPv6 address or IPv6 firewall mark.
 	IPv6 Family = 6

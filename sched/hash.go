@@ -6,7 +6,8 @@ import (
 	"net/netip"
 )
 
-// fold makes 32 bits of an address: an IPv4 address as a number, or the exclusive or of the four words of an IPv6 one.
+// fold makes 32 bits of an address: an IPv4 address as a number, or the exclusive or of the four words of an IPv6
+// one.
 func fold(a netip.Addr) uint32 {
 	if a.Is4() || a.Is4In6() {
 		b := a.As4()

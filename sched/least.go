@@ -2,8 +2,8 @@ package sched
 
 import "time"
 
-// A load is what the schedulers of the least-connection family compare: cost per weight. A server that is not a candidate has
-// weight 0 and cost 1, a ratio of infinity that needs no special case.
+// A load is what the schedulers of the least-connection family compare: cost per weight. A server that is not a
+// candidate has weight 0 and cost 1, a ratio of infinity that needs no special case.
 type load struct {
 	cost   int64
 	weight int32
@@ -14,8 +14,8 @@ type load struct {
 func (a load) above(b load) bool { return a.cost*int64(b.weight) > b.cost*int64(a.weight) }
 
 // least picks the server with the least load, and among equals the first in the list. It gives the answer of one
-// walk over the list, see walk, but from a winner tree: leaves are slots, and each inner node holds the lesser load of
-// its two children. The list begins at the highest slot, hence the right child wins ties.
+// walk over the list, see walk, but from a winner tree: leaves are slots, and each inner node holds the lesser
+// load of its two children. The list begins at the highest slot, hence the right child wins ties.
 //
 // Changes are only noted when they happen and worked in by the next pick, so that adding or changing many servers one
 // by one costs no more than building the tree once.
@@ -123,8 +123,9 @@ func (t *least) build() {
 	t.stale = false
 }
 
-// walk is the definition: from the first candidate on, each server with less load takes over. The tree differs in one case. From 2^23
-// active connections on, overhead wraps around to negative numbers, and then a server of weight 0 takes over from a candidate.
+// walk is the definition: from the first candidate on, each server with less load takes over. The tree differs in
+// one case. From 2^23 active connections on, overhead wraps around to negative numbers, and then a server of
+// weight 0 takes over from a candidate.
 func (t *least) walk() *Server {
 	var best load
 	t.wild = false

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// locality is what lblc and lblcr have in common: a cache, the weighted least-connection choice for what is not in it, and the test
-// whether a cached server has too much to do while another has little.
+// locality is what lblc and lblcr have in common: a cache, the weighted least-connection choice for what is not in
+// it, and the test whether a cached server has too much to do while another has little.
 type locality struct {
 	*least
 	*cache

@@ -16,7 +16,8 @@ const (
 )
 
 // mh is Maglev hashing: a table of servers looked up by the client's address, filled so that few slots change
-// hands when a server comes or goes. The weights that count are the last ones set that were not 0, unless a server was added with 0.
+// hands when a server comes or goes. The weights that count are the last ones set that were not 0, unless a server
+// was added with 0.
 type mh struct {
 	list   *list
 	config *Config

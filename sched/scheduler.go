@@ -332,5 +332,6 @@ func (s *Scheduler) Advance(now time.Duration) {
 
 // SetCacheExpiration changes the sysctl lblc_expiration or lblcr_expiration: how long an unused entry of the cache
 // stays at least, and how long a server set of lblcr must be stable before it loses a server. The kernel takes
-// whole seconds. Here 0 means no time at all. What was due before is not undone by it if [Scheduler.Advance] comes first.
+// whole seconds. Here 0 means no time at all. What was due before is not undone by it if [Scheduler.Advance] comes
+// first.
 func (s *Scheduler) SetCacheExpiration(d time.Duration) { s.config.CacheExpiration = d }

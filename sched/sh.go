@@ -28,7 +28,8 @@ func (h *sh) pick(f Flow, _ time.Duration) *Server {
 	return h.fallback(slot)
 }
 
-// fallback probes the whole table, beginning at twice the client's slot, because that slot enters both the start and the offset.
+// fallback probes the whole table, beginning at twice the client's slot, because that slot enters both the start
+// and the offset.
 func (h *sh) fallback(slot uint32) *Server {
 	mask := uint32(len(h.table) - 1)
 	for o := range uint32(len(h.table)) {

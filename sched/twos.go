@@ -22,7 +22,8 @@ func (t *twos) pick(Flow, time.Duration) *Server {
 		return nil
 	}
 
-	// The draws are from 0 to total inclusive, so that the first server of the list has one chance more than its weight.
+	// The draws are from 0 to total inclusive, so that the first server of the list has one chance more than its
+	// weight.
 	first, second := int32(below(uint32(total)+1, t.rand)), int32(below(uint32(total)+1, t.rand))
 	var a, b *Server
 	for d := range t.list.all() {

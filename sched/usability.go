@@ -73,8 +73,8 @@ func (u *usability) set(i int, w int32) {
 // max returns the largest weight of a usable server, 0 if there is none.
 func (u *usability) max() int32 { return u.rows[len(u.rows)-1][0] }
 
-// next returns the first slot after i in the order of the list, that is the highest one below i, whose server is usable and
-// has at least the weight least, which must be positive; -1 if there is none.
+// next returns the first slot after i in the order of the list, that is the highest one below i, whose server is
+// usable and has at least the weight least, which must be positive; -1 if there is none.
 func (u *usability) next(i int, least int32) int {
 	for r, row := range u.rows {
 		for i&(fan-1) != 0 {
