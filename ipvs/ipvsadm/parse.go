@@ -209,6 +209,7 @@ func (l *commandLine) addressOption(s *spec) *Error {
 			return l.bad(s.opt, "invalid fwmark value `"+l.arg+"' specified")
 		}
 		l.mark, l.family = uint32(n), ipvs.IPv4
+		l.proto = ipvs.TCP // whose names a server's port can have
 		l.op.Service.ID = ipvs.Mark(l.mark, l.family)
 		return nil
 	}

@@ -79,12 +79,15 @@ func saveDestination(b *bufio.Writer, d *ipvs.Destination) {
 }
 
 func saveTunnel(b *bufio.Writer, t ipvs.TunnelOptions) {
-	b.WriteString(" --tun-type " + t.Type.String())
 	switch t.Type {
+	case ipvs.IPIP:
+		b.WriteString(" --tun-type ipip")
+		return
 	case ipvs.GUE:
-		b.WriteString(" --tun-port " + strconv.Itoa(int(t.Port)))
+		b.WriteString(" --tun-type gue --tun-port " + strconv.Itoa(int(t.Port)))
 	case ipvs.GRE:
-	default:
+		b.WriteString(" --tun-type gre")
+	default: // ipvsadm has no word for others
 		return
 	}
 	switch t.Flags {
