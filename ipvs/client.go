@@ -315,8 +315,18 @@ type textError struct {
 func (e *textError) Error() string { return e.err.Error() + " (" + e.text + ")" }
 func (e *textError) Unwrap() error { return e.err }
 
-// change makes a request that is answered by an acknowledgement.
-func (c *Client) change(ctx context.Context, o operation, attrs func(b []byte) []byte) error {
+// change makes one change.
+func (c *Client) change(ctx context.Context, ch Change) error {
+	o := ch.operation()
+	attrs, err := ch.appendRequest(nil)
+	if err != nil {
+		return o.fail(err)
+	}
+	return c.command(ctx, o, func(b []byte) []byte { return append(b, attrs...) })
+}
+
+// command makes a request that is answered by an acknowledgement.
+func (c *Client) command(ctx context.Context, o operation, attrs func(b []byte) []byte) error {
 	return o.fail(c.exchange(ctx, func(l *link) error {
 		return l.request(&request{cmd: o.cmd, flags: flagAck, attrs: attrs})
 	}))
@@ -384,7 +394,7 @@ func (l *link) service(id ServiceID, s *ServiceStatus) error {
 // does not have them, [fs.ErrInvalid] for a field out of range (see [FieldError]), and [fs.ErrPermission] without
 // CAP_NET_ADMIN in the initial user namespace.
 func (c *Client) AddService(ctx context.Context, s Service) error {
-	return c.writeService(ctx, opAddService, cmdNewService, s)
+	return c.change(ctx, Change{Kind: ServiceAdd, Service: s})
 }
 
 // SetService replaces the configuration of a virtual service; its destinations and counters stay. A persistence engine
@@ -392,54 +402,42 @@ func (c *Client) AddService(ctx context.Context, s Service) error {
 //
 // The error matches [ErrNoService] if there is none of that identity, and otherwise as for [Client.AddService].
 func (c *Client) SetService(ctx context.Context, s Service) error {
-	return c.writeService(ctx, opSetService, cmdSetService, s)
-}
-
-func (c *Client) writeService(ctx context.Context, name string, cmd uint8, s Service) error {
-	o := operation{name: name, cmd: cmd, service: s.ID, withPE: s.PE != ""}
-	s, err := s.canonical(cmd == cmdNewService)
-	if err != nil {
-		return o.fail(err)
-	}
-	return c.change(ctx, o, func(b []byte) []byte { return appendService(b, &s) })
+	return c.change(ctx, Change{Kind: ServiceSet, Service: s})
 }
 
 // DeleteService removes a virtual service with its destinations. Its connections live on until they expire. The error
 // matches [ErrNoService] if there is none of that identity.
 func (c *Client) DeleteService(ctx context.Context, id ServiceID) error {
-	return c.onService(ctx, operation{name: "delete service", cmd: cmdDelService, service: id})
-}
-
-func (c *Client) onService(ctx context.Context, o operation) error {
-	id, err := o.service.canonical()
-	if err != nil {
-		return o.fail(err)
-	}
-	return c.change(ctx, o, func(b []byte) []byte { return appendServiceID(b, id) })
+	return c.change(ctx, Change{Kind: ServiceDelete, Service: Service{ID: id}})
 }
 
 // Flush removes all virtual services of the namespace. Connections live on until they expire; timeouts and daemons stay.
 func (c *Client) Flush(ctx context.Context) error {
-	return c.change(ctx, operation{name: "flush", cmd: cmdFlush}, nil)
+	return c.command(ctx, operation{name: "flush", cmd: cmdFlush}, nil)
 }
 
 // Zero sets the counters and rates of a virtual service and its destinations to zero. Traffic since the kernel's last
 // sample, up to two seconds old, reappears with the next one. The error matches [ErrNoService] if there is none of that
 // identity.
 func (c *Client) Zero(ctx context.Context, id ServiceID) error {
-	return c.onService(ctx, operation{name: "zero service", cmd: cmdZero, service: id})
+	o := operation{name: "zero service", cmd: cmdZero, service: id}
+	id, err := id.canonical()
+	if err != nil {
+		return o.fail(err)
+	}
+	return c.command(ctx, o, func(b []byte) []byte { return appendServiceID(b, id) })
 }
 
 // ZeroAll sets the counters and rates of all services, all destinations and the namespace to zero, as [Client.Zero]
 // does for one service.
 func (c *Client) ZeroAll(ctx context.Context) error {
-	return c.change(ctx, operation{name: "zero all", cmd: cmdZero}, nil)
+	return c.command(ctx, operation{name: "zero all", cmd: cmdZero}, nil)
 }
 
 // Destinations returns the destinations of a virtual service, the most recently added first. A service without any has
 // an empty slice; the error matches [ErrNoService] if there is no such service, which the kernel itself does not tell.
 func (c *Client) Destinations(ctx context.Context, id ServiceID) ([]DestinationStatus, error) {
-	list, err := c.destinations(ctx, operation{name: opListDestinations, cmd: cmdGetDest, service: id}, id)
+	list, err := c.destinations(ctx, operation{name: "list destinations", cmd: cmdGetDest, service: id}, id)
 	if err != nil {
 		return nil, err
 	}
@@ -514,7 +512,7 @@ func (c *Client) Destination(ctx context.Context, id ServiceID, addr netip.AddrP
 // [fs.ErrInvalid] for a field out of range (see [FieldError]) or an address that is not unicast, and
 // [fs.ErrPermission] without CAP_NET_ADMIN in the initial user namespace.
 func (c *Client) AddDestination(ctx context.Context, id ServiceID, d Destination) error {
-	return c.writeDestination(ctx, opAddDestination, cmdNewDest, id, d)
+	return c.change(ctx, Change{Kind: DestinationAdd, Service: Service{ID: id}, Destination: d})
 }
 
 // SetDestination replaces the configuration of a destination; its counters, its place in the list and its connections
@@ -523,34 +521,14 @@ func (c *Client) AddDestination(ctx context.Context, id ServiceID, d Destination
 // The error matches [ErrNoService] or [ErrNoDestination] if one of them does not exist, and otherwise as for
 // [Client.AddDestination].
 func (c *Client) SetDestination(ctx context.Context, id ServiceID, d Destination) error {
-	return c.writeDestination(ctx, opSetDestination, cmdSetDest, id, d)
-}
-
-func (c *Client) writeDestination(ctx context.Context, name string, cmd uint8, id ServiceID, d Destination) error {
-	o := operation{name: name, cmd: cmd, service: id, dest: d.Addr}
-	id, err := id.canonical()
-	if err != nil {
-		return o.fail(prefixField("ID", err))
-	}
-	if d, err = d.canonical(id.AddrFamily()); err != nil {
-		return o.fail(err)
-	}
-	return c.change(ctx, o, func(b []byte) []byte { return appendDestination(appendServiceID(b, id), &d) })
+	return c.change(ctx, Change{Kind: DestinationSet, Service: Service{ID: id}, Destination: d})
 }
 
 // DeleteDestination removes a destination. What becomes of its connections depends on the sysctl expire_nodest_conn:
 // by default their packets are dropped until they expire or the destination comes back. The error matches [ErrNoService]
 // or [ErrNoDestination] if one of them does not exist.
 func (c *Client) DeleteDestination(ctx context.Context, id ServiceID, addr netip.AddrPort) error {
-	o := operation{name: "delete destination", cmd: cmdDelDest, service: id, dest: addr}
-	id, err := id.canonical()
-	if err != nil {
-		return o.fail(prefixField("ID", err))
-	}
-	if addr, err = canonicalAddr("Addr", addr); err != nil {
-		return o.fail(err)
-	}
-	return c.change(ctx, o, func(b []byte) []byte { return appendDestinationID(appendServiceID(b, id), addr) })
+	return c.change(ctx, Change{Kind: DestinationDelete, Service: Service{ID: id}, Destination: Destination{Addr: addr}})
 }
 
 // Quiesce sets the weight of a destination to 0 and keeps the rest, so that it gets no new clients while its connections
@@ -584,21 +562,7 @@ func (c *Client) Timeouts(ctx context.Context) (Timeouts, error) {
 // SetTimeouts sets those connection timeouts of the namespace that are not zero: all of them, or none if there is an
 // error. The error matches [fs.ErrInvalid] for a value out of range.
 func (c *Client) SetTimeouts(ctx context.Context, t Timeouts) error {
-	o := operation{name: "set timeouts", cmd: cmdSetConfig}
-	s, err := t.seconds()
-	if err != nil {
-		return o.fail(err)
-	}
-	return c.changeWith(ctx, o, func() ([]byte, error) { return encodeTimeouts(s) })
-}
-
-// changeWith is change for attributes that the library's encoder makes.
-func (c *Client) changeWith(ctx context.Context, o operation, encode func() ([]byte, error)) error {
-	attrs, err := encode()
-	if err != nil {
-		return o.fail(err)
-	}
-	return c.change(ctx, o, func(b []byte) []byte { return append(b, attrs...) })
+	return c.change(ctx, Change{Kind: TimeoutsSet, Timeouts: t})
 }
 
 // Daemons returns the synchronisation daemons that run in the namespace, the master first. None is an empty slice.
@@ -622,19 +586,10 @@ func (c *Client) Daemons(ctx context.Context) ([]Daemon, error) {
 // The error matches [ErrDaemonRuns] if one of that state runs already, [ErrInterface] if there is no such device, and
 // [fs.ErrInvalid] for a field out of range or while a destination of another family than its service exists.
 func (c *Client) StartDaemon(ctx context.Context, d Daemon) error {
-	o := operation{name: opStartDaemon, cmd: cmdNewDaemon}
-	d, err := d.canonical()
-	if err != nil {
-		return o.fail(err)
-	}
-	return c.changeWith(ctx, o, func() ([]byte, error) { return encodeDaemon(d) })
+	return c.change(ctx, Change{Kind: DaemonStart, Daemon: d})
 }
 
 // StopDaemon stops the synchronisation daemon of a state. The error matches [ErrNoDaemon] if none runs.
 func (c *Client) StopDaemon(ctx context.Context, state DaemonState) error {
-	o := operation{name: "stop daemon", cmd: cmdDelDaemon}
-	if state != Master && state != Backup {
-		return o.fail(fieldErrorf("State", "%v is neither master nor backup", state))
-	}
-	return c.changeWith(ctx, o, func() ([]byte, error) { return encodeDaemonState(state) })
+	return c.change(ctx, Change{Kind: DaemonStop, Daemon: Daemon{State: state}})
 }

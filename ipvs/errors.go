@@ -163,14 +163,17 @@ func (e *OpError) Hint() string {
 	return ""
 }
 
-// The operations of OpError.Op that code refers to more than once.
+// The operations of OpError.Op that can change the table.
 const (
-	opAddService       = "add service"
-	opSetService       = "set service"
-	opAddDestination   = "add destination"
-	opSetDestination   = "set destination"
-	opListDestinations = "list destinations"
-	opStartDaemon      = "start daemon"
+	opAddService        = "add service"
+	opSetService        = "set service"
+	opDeleteService     = "delete service"
+	opAddDestination    = "add destination"
+	opSetDestination    = "set destination"
+	opDeleteDestination = "delete destination"
+	opSetTimeouts       = "set timeouts"
+	opStartDaemon       = "start daemon"
+	opStopDaemon        = "stop daemon"
 )
 
 // meaning translates an answer: the same errno says different things to different requests. withPE says that the

@@ -1,0 +1,194 @@
+package ipvs
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// ChangeKind says what a [Change] does.
+type ChangeKind uint8
+
+// Kinds of changes. The zero kind does nothing and is refused.
+const (
+	ServiceAdd ChangeKind = iota + 1
+	ServiceSet
+	ServiceDelete
+	DestinationAdd
+	DestinationSet
+	DestinationDelete
+	TimeoutsSet
+	DaemonStart
+	DaemonStop
+)
+
+var changeNames = [...]string{
+	"none", ServiceAdd: opAddService, ServiceSet: opSetService, ServiceDelete: opDeleteService,
+	DestinationAdd: opAddDestination, DestinationSet: opSetDestination, DestinationDelete: opDeleteDestination,
+	TimeoutsSet: opSetTimeouts, DaemonStart: opStartDaemon, DaemonStop: opStopDaemon,
+}
+
+// String returns the operation's name as in the field Op of [OpError].
+func (k ChangeKind) String() string { return enumString(changeNames[:], "change", uint8(k)) }
+
+// MarshalText returns the form of String.
+func (k ChangeKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the form of String.
+func (k *ChangeKind) UnmarshalText(b []byte) error {
+	n, err := enumParse(changeNames[:], "change", string(b))
+	*k = ChangeKind(n)
+	return err
+}
+
+// Change is one request to change the kernel's table, as a value: [Diff] makes them, [Client.Do] and [Client.Apply] carry
+// them out. Fields that its kind does not need are zero.
+type Change struct {
+	Kind ChangeKind `json:"kind"`
+
+	// Service is the whole configuration for ServiceAdd and ServiceSet; the other kinds that are about a service need
+	// its ID only.
+	Service Service `json:"service,omitzero"`
+
+	// Destination is the whole configuration for DestinationAdd and DestinationSet; DestinationDelete needs its Addr
+	// only.
+	Destination Destination `json:"destination,omitzero"`
+
+	Timeouts Timeouts `json:"timeouts,omitzero"` // for TimeoutsSet; a zero value is left as it is
+	Daemon   Daemon   `json:"daemon,omitzero"`   // for DaemonStart; DaemonStop needs its State only
+}
+
+// String describes the change in one line, such as "set destination TCP 192.0.2.1:80 -> 10.0.0.2:80 Route weight 0".
+func (c Change) String() string {
+	var b strings.Builder
+	b.WriteString(c.Kind.String())
+	switch c.Kind {
+	case ServiceAdd, ServiceSet:
+		s := c.Service
+		b.WriteString(" " + s.ID.String() + " " + s.Scheduler)
+		if s.Flags != 0 {
+			b.WriteString(" " + s.Flags.String())
+		}
+		if s.Flags&Persistent != 0 {
+			b.WriteString(" " + s.Timeout.String())
+			if s.Netmask.IsValid() {
+				b.WriteString(" mask " + s.Netmask.String())
+			}
+		}
+		if s.PE != "" {
+			b.WriteString(" engine " + s.PE)
+		}
+	case ServiceDelete:
+		b.WriteString(" " + c.Service.ID.String())
+	case DestinationAdd, DestinationSet:
+		d := c.Destination
+		fmt.Fprintf(&b, " %v -> %v %v weight %d", c.Service.ID, d.Addr, d.Forward, d.Weight)
+		if d.UpperThreshold != 0 || d.LowerThreshold != 0 {
+			fmt.Fprintf(&b, " thresholds %d/%d", d.UpperThreshold, d.LowerThreshold)
+		}
+		if d.Tunnel != (TunnelOptions{}) {
+			b.WriteString(" " + d.Tunnel.Type.String())
+			if d.Tunnel.Port != 0 {
+				b.WriteString(" port " + strconv.Itoa(int(d.Tunnel.Port)))
+			}
+			if d.Tunnel.Flags != 0 {
+				b.WriteString(" " + d.Tunnel.Flags.String())
+			}
+		}
+	case DestinationDelete:
+		fmt.Fprintf(&b, " %v -> %v", c.Service.ID, c.Destination.Addr)
+	case TimeoutsSet:
+		fmt.Fprintf(&b, " tcp %v tcpfin %v udp %v", c.Timeouts.TCP, c.Timeouts.TCPFin, c.Timeouts.UDP)
+	case DaemonStart:
+		fmt.Fprintf(&b, " %v on %s syncid %d", c.Daemon.State, c.Daemon.Interface, c.Daemon.SyncID)
+	case DaemonStop:
+		b.WriteString(" " + c.Daemon.State.String())
+	}
+	return b.String()
+}
+
+// operation returns what an error about the change says.
+func (c *Change) operation() operation {
+	o := operation{name: c.Kind.String(), service: c.Service.ID}
+	switch c.Kind {
+	case ServiceAdd:
+		o.cmd, o.withPE = cmdNewService, c.Service.PE != ""
+	case ServiceSet:
+		o.cmd, o.withPE = cmdSetService, c.Service.PE != ""
+	case ServiceDelete:
+		o.cmd = cmdDelService
+	case DestinationAdd:
+		o.cmd, o.dest = cmdNewDest, c.Destination.Addr
+	case DestinationSet:
+		o.cmd, o.dest = cmdSetDest, c.Destination.Addr
+	case DestinationDelete:
+		o.cmd, o.dest = cmdDelDest, c.Destination.Addr
+	case TimeoutsSet:
+		o.cmd = cmdSetConfig
+	case DaemonStart:
+		o.cmd = cmdNewDaemon
+	case DaemonStop:
+		o.cmd = cmdDelDaemon
+	}
+	return o
+}
+
+// appendRequest checks the change and appends its attributes to a request.
+func (c *Change) appendRequest(b []byte) ([]byte, error) {
+	switch c.Kind {
+	case ServiceAdd, ServiceSet:
+		s, err := c.Service.canonical(c.Kind == ServiceAdd)
+		if err != nil {
+			return b, err
+		}
+		return appendService(b, &s), nil
+	case ServiceDelete:
+		id, err := c.Service.ID.canonical()
+		if err != nil {
+			return b, err
+		}
+		return appendServiceID(b, id), nil
+	case DestinationAdd, DestinationSet:
+		id, err := c.Service.ID.canonical()
+		if err != nil {
+			return b, prefixField("ID", err)
+		}
+		d, err := c.Destination.canonical(id.AddrFamily())
+		if err != nil {
+			return b, err
+		}
+		return appendDestination(appendServiceID(b, id), &d), nil
+	case DestinationDelete:
+		id, err := c.Service.ID.canonical()
+		if err != nil {
+			return b, prefixField("ID", err)
+		}
+		var addr netip.AddrPort
+		if addr, err = canonicalAddr("Addr", c.Destination.Addr); err != nil {
+			return b, err
+		}
+		return appendDestinationID(appendServiceID(b, id), addr), nil
+	case TimeoutsSet:
+		s, err := c.Timeouts.seconds()
+		if err != nil {
+			return b, err
+		}
+		attrs, err := encodeTimeouts(s)
+		return append(b, attrs...), err
+	case DaemonStart:
+		d, err := c.Daemon.canonical()
+		if err != nil {
+			return b, err
+		}
+		attrs, err := encodeDaemon(d)
+		return append(b, attrs...), err
+	case DaemonStop:
+		if s := c.Daemon.State; s != Master && s != Backup {
+			return b, fieldErrorf("State", "%v is neither master nor backup", s)
+		}
+		attrs, err := encodeDaemonState(c.Daemon.State)
+		return append(b, attrs...), err
+	}
+	return b, fieldErrorf("Kind", "%v", c.Kind)
+}
