@@ -143,6 +143,25 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestHoldTwice has a release run into the next held request.
+func TestHoldTwice(t *testing.T) {
+	k := newKernel(t, nil)
+	p := newTap(t, k.Namespace(""))
+	first := k.Inject(Fault{Command: NewService, Effect: Hold()})
+	second := k.Inject(Fault{Command: DelService, Effect: Hold()})
+	p.send(p.request(NewService, do, svc(vip, rr)))
+	p.send(p.request(DelService, do, svc(vip)))
+	p.send(p.request(GetInfo, flagRequest))
+	first.Release()
+	if diff := cmp.Diff([]string{"ack 1"}, kinds(p.drain())); diff != "" {
+		t.Fatalf("after the first release (-want +got):\n%s", diff)
+	}
+	second.Release()
+	if diff := cmp.Diff([]string{"ack 2", "reply 3"}, kinds(p.drain())); diff != "" {
+		t.Fatalf("after the second release (-want +got):\n%s", diff)
+	}
+}
+
 func TestRequestLog(t *testing.T) {
 	k := newKernel(t, &Config{LogSize: 8})
 	p := newTap(t, k.Namespace("x"), Port(9))

@@ -20,7 +20,10 @@
 // SetWriteBuffer). EMSGSIZE for a request larger than the send buffer less 32 bytes comes from the socket pair itself on
 // Linux. ENOBUFS reaches a SyscallConn reader on Linux through a descriptor of a netlink socket that really overflowed, for
 // that one call; where none can be made, and on other systems, SyscallConn's Read returns ENOBUFS itself. The size of the
-// caller's receive buffer, which the size of dump chunks follows, is not visible: see [ReceiveBuffer].
+// caller's receive buffer, which the size of dump chunks follows, is not visible: see [ReceiveBuffer]. Linux makes the next
+// chunk of a dump in every receive call, also in one that only peeks. Here the methods of the netlink connection count as the
+// two calls that they are on Linux; of a program's own system calls only those that take a datagram are noticed, when the
+// function that it gave to SyscallConn's Read has returned.
 //
 // # Time
 //

@@ -280,6 +280,11 @@ func TestTrash(t *testing.T) {
 	if errno := p.do(NewDest, svc(udp("192.0.2.10:80")), dst("10.0.0.1:80", w1)); errno != EINVAL {
 		t.Fatalf("other protocol: %v", errno)
 	}
+	// Nor does one with a mark.
+	p.must(NewService, svc(mark(7), rr))
+	if errno := p.do(NewDest, svc(mark(7)), dst("10.0.0.1:80", w1)); errno != EINVAL {
+		t.Fatalf("mark: %v", errno)
+	}
 }
 
 // TestTrashTimer checks when an object leaves: at the first look 120 s after the one that found it unreferenced.
