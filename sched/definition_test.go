@@ -16,7 +16,6 @@ type definition struct {
 	c     Config // complete
 	rand  func() uint32
 	now   ticks
-	start ticks
 
 	cursor     *Server // rr, wrr
 	cw, mw, di int32   // wrr

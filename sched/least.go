@@ -20,7 +20,6 @@ func (a load) above(b load) bool { return a.cost*int64(b.weight) > b.cost*int64(
 // Changes are only noted when they happen and worked in by the next pick, so that adding or changing many servers one
 // by one costs no more than building the tree once.
 type least struct {
-	unobservant
 	list *list
 	cost func(*Server) (cost int64, weight int32) // weight 0: not a candidate
 
