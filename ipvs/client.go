@@ -194,9 +194,15 @@ func (c *Client) exchange(ctx context.Context, f func(*link) error) error {
 	case err := <-done:
 		return err
 	case <-patience.C:
-		return ctx.Err()
+		return &abandonedError{ctx.Err()}
 	}
 }
+
+// abandonedError is the context's error when an exchange was left behind: what it writes must not be read.
+type abandonedError struct{ err error }
+
+func (e *abandonedError) Error() string { return e.err.Error() }
+func (e *abandonedError) Unwrap() error { return e.err }
 
 // interrupt wakes the exchange of a number if it still has the link, and no other.
 func (c *Client) interrupt(turn uint64) {
@@ -291,6 +297,9 @@ type operation struct {
 func (o *operation) fail(err error) error {
 	if err == nil {
 		return nil
+	}
+	if left, ok := errors.AsType[*abandonedError](err); ok {
+		err = left.err
 	}
 	e := &OpError{Op: o.name, Service: o.service, Destination: o.dest, Err: err}
 	if ae, ok := errors.AsType[*answerError](err); ok {
@@ -548,15 +557,21 @@ func (c *Client) Quiesce(ctx context.Context, id ServiceID, addr netip.AddrPort)
 func (c *Client) Timeouts(ctx context.Context) (Timeouts, error) {
 	var t Timeouts
 	o := operation{name: "get timeouts", cmd: cmdGetConfig}
-	if err := c.exchange(ctx, func(l *link) error {
-		return l.request(&request{cmd: cmdGetConfig, reply: func(b []byte) (err error) {
-			t, err = decodeTimeouts(b)
-			return err
-		}})
+	if err := c.exchange(ctx, func(l *link) (err error) {
+		t, err = l.timeouts()
+		return err
 	}); err != nil {
 		return Timeouts{}, o.fail(err)
 	}
 	return t, nil
+}
+
+func (l *link) timeouts() (t Timeouts, err error) {
+	err = l.request(&request{cmd: cmdGetConfig, reply: func(b []byte) (err error) {
+		t, err = decodeTimeouts(b)
+		return err
+	}})
+	return t, err
 }
 
 // SetTimeouts sets those connection timeouts of the namespace that are not zero: all of them, or none if there is an
@@ -567,18 +582,25 @@ func (c *Client) SetTimeouts(ctx context.Context, t Timeouts) error {
 
 // Daemons returns the synchronisation daemons that run in the namespace, the master first. None is an empty slice.
 func (c *Client) Daemons(ctx context.Context) ([]Daemon, error) {
-	list := []Daemon{}
+	var list []Daemon
 	o := operation{name: "list daemons", cmd: cmdGetDaemon}
-	if err := c.exchange(ctx, func(l *link) error {
-		return l.request(&request{cmd: cmdGetDaemon, flags: flagDump, reply: func(b []byte) error {
-			d, err := decodeDaemon(b)
-			list = append(list, d)
-			return err
-		}})
+	if err := c.exchange(ctx, func(l *link) (err error) {
+		list, err = l.daemons()
+		return err
 	}); err != nil {
 		return nil, o.fail(err)
 	}
 	return list, nil
+}
+
+func (l *link) daemons() ([]Daemon, error) {
+	list := []Daemon{}
+	err := l.request(&request{cmd: cmdGetDaemon, flags: flagDump, reply: func(b []byte) error {
+		d, err := decodeDaemon(b)
+		list = append(list, d)
+		return err
+	}})
+	return list, err
 }
 
 // StartDaemon starts a synchronisation daemon.

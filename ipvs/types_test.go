@@ -40,13 +40,13 @@ func TestEnumText(t *testing.T) {
 
 func TestEnumParseIsInverse(t *testing.T) {
 	for n := range uint32(1 << 16) {
-		check(t, Protocol(n), ParseProtocol)
-		check(t, TunnelFlags(n), ParseTunnelFlags)
-		check(t, ServiceFlags(n*0x10001), ParseServiceFlags)
-		check(t, DaemonState(n*0x10001), ParseDaemonState)
+		checkInverse(t, Protocol(n), ParseProtocol)
+		checkInverse(t, TunnelFlags(n), ParseTunnelFlags)
+		checkInverse(t, ServiceFlags(n*0x10001), ParseServiceFlags)
+		checkInverse(t, DaemonState(n*0x10001), ParseDaemonState)
 		if n <= math.MaxUint8 {
-			check(t, ForwardMethod(n), ParseForwardMethod)
-			check(t, TunnelType(n), ParseTunnelType)
+			checkInverse(t, ForwardMethod(n), ParseForwardMethod)
+			checkInverse(t, TunnelType(n), ParseTunnelType)
 		}
 	}
 	for _, s := range []string{"", "tcpx", "IP_", "IP_65536", "IP_-1"} {
@@ -62,7 +62,7 @@ func TestEnumParseIsInverse(t *testing.T) {
 	}
 }
 
-func check[T interface {
+func checkInverse[T interface {
 	comparable
 	fmt.Stringer
 }](t *testing.T, v T, parse func(string) (T, error)) {

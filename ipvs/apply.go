@@ -1,0 +1,95 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ApplyOptions say how [Client.Apply] works. The zero value, and a nil pointer to it, are the usual way.
+type ApplyOptions struct {
+	DiffOptions
+
+	// DryRun makes the plan and changes nothing: every change in the report is not tried.
+	DryRun bool
+
+	// StopOnError ends at the first change that fails; each change is then a request of its own, which takes longer.
+	// Otherwise all changes are tried.
+	StopOnError bool
+}
+
+// How often Apply reads the table again when another process changes it at the same time.
+const applyTries = 3
+
+// Apply makes the kernel's table be like want: it reads the table, compares, and sends what differs, in the order and
+// with the exceptions that [Diff] describes. An equal table is not touched, so that a second call does nothing.
+//
+// When a change fails because another process changed the table in between, the table is read and compared again, a
+// few times; the report then has the changes of all rounds. What still fails is in the report and its error.
+//
+// The error matches [fs.ErrInvalid] if want is not well formed, with the place in a [FieldError], or has a service that
+// the caller does not own; nothing was changed then.
+func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (Report, error) {
+	if opts == nil {
+		opts = &ApplyOptions{}
+	}
+	fail := func(r Report, err error) (Report, error) {
+		return r, (&operation{name: "apply ruleset"}).fail(err)
+	}
+	if err := want.validate(); err != nil {
+		return fail(Report{}, err)
+	}
+	if opts.Owned != nil {
+		for i := range want.Services {
+			if id := want.Services[i].ID; !opts.Owned(id) {
+				return fail(Report{}, fieldErrorf(fmt.Sprintf("Services[%d].ID", i), "%v belongs to somebody else", id))
+			}
+		}
+	}
+	var total Report
+	for try := 1; ; try++ {
+		have, err := c.Ruleset(ctx)
+		if err != nil {
+			return fail(total, err)
+		}
+		changes := Diff(have, want, &opts.DiffOptions)
+		if opts.DryRun {
+			return Report{changes, make([]Outcome, len(changes))}, nil
+		}
+		if len(changes) == 0 {
+			return total, total.Err()
+		}
+		r, err := c.do(ctx, changes, opts.StopOnError)
+		if try < applyTries && conflict(&r) && ctx.Err() == nil {
+			// What failed, or was not tried for it, is planned anew with the table as it is now.
+			total.add(r, func(o Outcome) bool { return o.State == Applied })
+			continue
+		}
+		total.add(r, func(Outcome) bool { return true })
+		return total, err
+	}
+}
+
+func (r *Report) add(other Report, which func(Outcome) bool) {
+	for i := range other.Outcomes {
+		if which(other.Outcomes[i]) {
+			r.Changes = append(r.Changes, other.Changes[i])
+			r.Outcomes = append(r.Outcomes, other.Outcomes[i])
+		}
+	}
+	r.Changes, r.Outcomes = slices.Clip(r.Changes), slices.Clip(r.Outcomes)
+}
+
+// conflict reports whether a change failed in a way that another process's change explains.
+func conflict(r *Report) bool {
+	for i := range r.Outcomes {
+		err := r.Outcomes[i].Err
+		for _, target := range []error{ErrServiceExists, ErrDestinationExists, ErrNoService, ErrNoDestination, ErrDaemonRuns, ErrNoDaemon} {
+			if errors.Is(err, target) {
+				return true
+			}
+		}
+	}
+	return false
+}
