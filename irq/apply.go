@@ -1,0 +1,318 @@
+package irq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/golvs/lvs/internal/hostfs"
+)
+
+// ApplyOptions change how a plan is carried out. Nil means no journal.
+type ApplyOptions struct {
+	// Journal is the name of a file below the root, such as "run/lvs/irq.json", that records old and new values before
+	// the first of them is written, so that [Host.Undo] can restore them after this process is gone. A journal that is
+	// there already is continued. Empty is no journal.
+	Journal string
+
+	// AllOrNothing takes everything back when a change fails. Interrupts that the kernel manages itself do not count.
+	AllOrNothing bool
+}
+
+// Status says what became of a change.
+type Status uint8
+
+// Statuses.
+const (
+	Pending Status = iota // not tried
+	Same                  // was in force already
+	Changed
+	Fixed      // the kernel places this interrupt itself, or it cannot be moved: nothing to do about it
+	Vanished   // no longer exists
+	RolledBack // was changed, and is as before again
+	Failed
+)
+
+// String returns the status in lower case, or "status(N)".
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return "status(" + strconv.Itoa(int(s)) + ")"
+}
+
+var statusNames = [...]string{
+	Pending: "pending", Same: "same", Changed: "changed", Fixed: "fixed by the kernel", Vanished: "vanished",
+	RolledBack: "rolled back", Failed: "failed",
+}
+
+// Result is what became of one change.
+type Result struct {
+	Change
+	Status Status
+	Err    error // of Failed and Fixed
+}
+
+// String returns one line.
+func (r Result) String() string {
+	what := r.NIC + " " + r.Name
+	if r.Kind == Affinity {
+		what = fmt.Sprintf("irq %d %s", r.IRQ, r.Name)
+	}
+	if r.Err != nil {
+		return fmt.Sprintf("%v %s: %v: %v", r.Kind, what, r.Status, r.Err)
+	}
+	return fmt.Sprintf("%v %s: %v", r.Kind, what, r.Status)
+}
+
+// Apply carries out a plan and says what became of each change. A failure does not stop the others, as each interrupt
+// stands for itself, unless ctx ends; with AllOrNothing everything is then taken back.
+//
+// The error joins those of the changes that failed: fs.ErrPermission without the privilege, fs.ErrInvalid for CPUs that
+// are offline or do not exist, ctx.Err(). Interrupts that cannot be moved are no error.
+func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) ([]Result, error) {
+	if opt == nil {
+		opt = &ApplyOptions{}
+	}
+	results := make([]Result, len(p.Changes))
+	var journal hostfs.Journal
+	for i, c := range p.Changes {
+		results[i] = Result{Change: c, Status: Same}
+		if c.Old != c.New {
+			results[i].Status = Pending
+			journal.Edits = append(journal.Edits, hostfs.Edit{Name: c.file(), Old: c.oldText, New: c.text()})
+		}
+	}
+	if len(journal.Edits) == 0 {
+		return results, ctx.Err()
+	}
+	root, err := h.writable()
+	if err != nil {
+		return results, err
+	}
+	var before hostfs.Journal
+	if opt.Journal != "" {
+		before, err = hostfs.LoadJournal(root, opt.Journal)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return results, fmt.Errorf("irq: %w", err)
+		}
+		if err := before.Merge(journal, same).Save(root, opt.Journal); err != nil {
+			return results, fmt.Errorf("irq: journal: %w", err)
+		}
+	}
+	var errs []error
+	for i := range results {
+		r := &results[i]
+		if r.Status != Pending {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		r.Status, r.Err = h.write(root, r.Change)
+		if r.Status == Failed {
+			errs = append(errs, fmt.Errorf("irq: %s: %w", r.file(), r.Err))
+		}
+	}
+	if len(errs) > 0 && opt.AllOrNothing {
+		errs = append(errs, h.rollBack(root, results, before, opt.Journal)...)
+	}
+	return results, errors.Join(errs...)
+}
+
+// write makes a change and reads it back.
+func (h *Host) write(root hostfs.WriteFS, c Change) (Status, error) {
+	err := root.WriteFile(c.file(), []byte(c.text()+"\n"), 0o644)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Vanished, nil
+	case c.Kind == Affinity && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPERM)):
+		return Fixed, err // EIO on Linux 6.1, EPERM on 6.12; no privilege is EACCES
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EOVERFLOW), errors.Is(err, syscall.ERANGE):
+		return Failed, &refused{err}
+	case err != nil:
+		return Failed, err
+	}
+	text, err := fs.ReadFile(h.root, c.file())
+	if err != nil {
+		return Failed, err
+	}
+	have, err := c.parse(string(text))
+	if err != nil {
+		return Failed, err
+	}
+	if have != c.New {
+		return Failed, fmt.Errorf("reads back %q after writing %q", strings.TrimSpace(string(text)), c.text())
+	}
+	return Changed, nil
+}
+
+// refused is the error of CPUs that the kernel does not take.
+type refused struct{ err error }
+
+func (r *refused) Error() string        { return "CPUs that are offline or do not exist: " + r.err.Error() }
+func (r *refused) Unwrap() error        { return r.err }
+func (r *refused) Is(target error) bool { return target == fs.ErrInvalid }
+
+// rollBack takes back what was changed and puts the journal back to what it was.
+func (h *Host) rollBack(root hostfs.WriteFS, results []Result, before hostfs.Journal, journal string) []error {
+	var undo hostfs.Journal
+	var at []int
+	for i, r := range results {
+		if r.Status == Changed || r.Status == Failed {
+			undo.Edits = append(undo.Edits, hostfs.Edit{Name: r.file(), Old: r.oldText, New: r.text()})
+			at = append(at, i)
+		}
+	}
+	var errs []error
+	for k, r := range undo.Restore(root, same) {
+		if r.Err != nil {
+			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.Edit.Name, r.Err))
+		} else if results[at[k]].Status == Changed {
+			results[at[k]].Status = RolledBack
+		}
+	}
+	if journal != "" {
+		if len(errs) > 0 {
+			before = before.Merge(undo, same)
+		}
+		if err := before.Save(root, journal); err != nil {
+			errs = append(errs, fmt.Errorf("irq: journal: %w", err))
+		}
+	}
+	return errs
+}
+
+// Drift is a change that is not in force.
+type Drift struct {
+	Change
+	Have CPUSet
+
+	// Effective are the CPUs that an interrupt is delivered to, if they are not all wanted. They may lag behind until
+	// the next interrupt arrives.
+	Effective CPUSet
+
+	Err error // set if it could not be read
+}
+
+// String returns one line about the difference.
+func (d Drift) String() string {
+	what := Result{Change: d.Change, Status: Failed}.String()
+	what = strings.TrimSuffix(what, ": failed")
+	switch {
+	case d.Err != nil:
+		return what + ": " + d.Err.Error()
+	case d.Have != d.New:
+		return fmt.Sprintf("%s: %s instead of %s", what, orDash(d.Have), orDash(d.New))
+	}
+	return fmt.Sprintf("%s: still delivered to %s instead of %s", what, d.Effective, d.New)
+}
+
+// Verify reads back what a plan wants, for interrupts also where they are delivered to in fact, and returns what
+// differs. Do that some seconds later as well: irqbalance moves interrupts every 10 s, and drivers forget them when
+// they are reset. Interrupts that the kernel places itself always differ.
+func (h *Host) Verify(p Plan) []Drift {
+	var drift []Drift
+	for _, c := range p.Changes {
+		d := Drift{Change: c}
+		text, err := readText(h.root, c.file())
+		if err == nil {
+			d.Have, err = c.parse(text)
+		}
+		d.Err = err
+		if err == nil && c.Kind == Affinity {
+			if _, effective, err := h.Affinity(c.IRQ); err == nil && !effective.Minus(c.New).IsEmpty() {
+				d.Effective = effective
+			}
+		}
+		if d.Err != nil || d.Have != c.New || !d.Effective.IsEmpty() {
+			drift = append(drift, d)
+		}
+	}
+	return drift
+}
+
+// Outcome says what was done to take a change back.
+type Outcome uint8
+
+// Outcomes.
+const (
+	RestoreNotNeeded Outcome = iota // was as before already
+	RestoreDone                     // is as before again
+	RestoreForeign                  // someone else has changed it since; left alone
+	RestoreGone                     // no longer exists
+	RestoreFailed
+)
+
+// String returns a few words for people, or "outcome(N)".
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return "outcome(" + strconv.Itoa(int(o)) + ")"
+}
+
+var outcomeNames = [...]string{
+	RestoreNotNeeded: "was as before", RestoreDone: "restored", RestoreForeign: "changed by someone else, left alone",
+	RestoreGone: "no longer exists", RestoreFailed: "failed",
+}
+
+// Restored says what became of one file when changes were taken back.
+type Restored struct {
+	File    string // below the root
+	Old     string // what it held before the changes
+	Outcome Outcome
+	Err     error // of RestoreFailed
+}
+
+// Undo restores what the plans changed that were applied with this journal, in reverse order, and removes the journal.
+// What someone else has changed since is left alone, and interrupts that have gone are passed over. If something could
+// not be restored, the journal stays.
+//
+// The error matches fs.ErrNotExist if there is no journal, and the reasons of those that failed.
+func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root, err := h.writable()
+	if err != nil {
+		return nil, err
+	}
+	j, err := hostfs.LoadJournal(root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("irq: %w", err)
+	}
+	outcomes := [...]Outcome{
+		hostfs.Unchanged: RestoreNotNeeded, hostfs.Restored: RestoreDone, hostfs.Foreign: RestoreForeign,
+		hostfs.Gone: RestoreGone, hostfs.Failed: RestoreFailed,
+	}
+	var list []Restored
+	var errs []error
+	for _, r := range j.Restore(root, same) {
+		list = append(list, Restored{File: r.Edit.Name, Old: r.Edit.Old, Outcome: outcomes[r.Outcome], Err: r.Err})
+		if r.Outcome == hostfs.Failed {
+			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.Edit.Name, r.Err))
+		}
+	}
+	if len(errs) == 0 {
+		if err := hostfs.Remove(root, journal); err != nil {
+			errs = append(errs, fmt.Errorf("irq: journal: %w", err))
+		}
+	}
+	return list, errors.Join(errs...)
+}
+
+// same compares two contents of a file as sets of CPUs.
+func same(name, a, b string) bool {
+	setA, errA := parseFile(name, a)
+	setB, errB := parseFile(name, b)
+	if errA != nil || errB != nil {
+		return strings.TrimSpace(a) == strings.TrimSpace(b)
+	}
+	return setA == setB
+}

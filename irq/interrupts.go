@@ -1,0 +1,259 @@
+package irq
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// Table is the content of /proc/interrupts.
+type Table struct {
+	// CPUs are the numbers of the CPUs that have a column, those that are online, in the order of the columns.
+	CPUs []int
+
+	// Rows are the lines, in the file's order.
+	Rows []Row
+}
+
+// Row is one line of /proc/interrupts.
+type Row struct {
+	// Label is the text before the colon: the number of a device's interrupt, or a short word such as "LOC".
+	Label string
+
+	// IRQ is the number of a device's interrupt, -1 if the label is no number.
+	IRQ int
+
+	// Counts are the interrupts of each CPU of [Table.CPUs] since the machine started; they wrap at 2^32. Lines such
+	// as "ERR" have a single total instead, and the slice is shorter.
+	Counts []uint64
+
+	// Description is the rest of the line. What it says differs between kernels and machines: chip, hardware number,
+	// trigger and names of the users.
+	Description string
+}
+
+// Actions returns the names of the interrupt's users: for a network card the queues, such as "eth0-TxRx-0". A row
+// without a number has none.
+func (r Row) Actions() []string {
+	if r.IRQ < 0 || r.Description == "" {
+		return nil
+	}
+	// Two blanks and more separate the columns; the names are the last one.
+	names := r.Description
+	if i := strings.LastIndex(names, "  "); i >= 0 {
+		names = names[i+2:]
+	} else if i := strings.LastIndexByte(names, ' '); i >= 0 && !strings.Contains(names, ", ") {
+		names = names[i+1:]
+	}
+	return strings.Split(names, ", ")
+}
+
+// Row returns the line of a device's interrupt. The interrupt may exist without one: no driver uses it.
+func (t Table) Row(irq int) (Row, bool) {
+	for _, r := range t.Rows {
+		if r.IRQ == irq {
+			return r, true
+		}
+	}
+	return Row{}, false
+}
+
+// Interrupts reads proc/interrupts below root, normally os.DirFS("/").
+func Interrupts(root fs.FS) (Table, error) {
+	f, err := root.Open("proc/interrupts")
+	if err != nil {
+		return Table{}, fmt.Errorf("irq: %w", err)
+	}
+	defer f.Close()
+	return ParseInterrupts(f)
+}
+
+// ParseInterrupts reads the text of /proc/interrupts. Lines may be of any length.
+//
+// The error matches fs.ErrInvalid if the text has no line with the numbers of the CPUs or a line without a label, and
+// is the reader's otherwise.
+func ParseInterrupts(r io.Reader) (Table, error) {
+	in := lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+	line, err := in.next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Table{}, fmt.Errorf("irq: interrupts: %w", err)
+	}
+	cpus, err := parseTitles(string(line))
+	if err != nil {
+		return Table{}, fmt.Errorf("irq: interrupts: line 1: %w", err)
+	}
+	// A table of a large machine has a hundred thousand counters: memory is taken for many rows at once, and labels
+	// and descriptions become parts of one string at the end.
+	p := rowParser{cpus: len(cpus)}
+	for n := 2; ; n++ {
+		line, err := in.next()
+		if errors.Is(err, io.EOF) {
+			return Table{CPUs: cpus, Rows: p.table()}, nil
+		}
+		if err != nil {
+			return Table{}, fmt.Errorf("irq: interrupts: line %d: %w", n, err)
+		}
+		if !p.parse(line) {
+			return Table{}, fmt.Errorf("irq: interrupts: line %d has no label: %w", n, fs.ErrInvalid)
+		}
+	}
+}
+
+func parseTitles(line string) ([]int, error) {
+	var cpus []int
+	for title := range strings.FieldsSeq(line) {
+		number, ok := strings.CutPrefix(title, "CPU")
+		cpu, err := strconv.ParseUint(number, 10, 32)
+		if !ok || err != nil || cpu >= MaxCPUs {
+			return nil, fmt.Errorf("%q is no CPU: %w", title, fs.ErrInvalid)
+		}
+		cpus = append(cpus, int(cpu))
+	}
+	if cpus == nil {
+		return nil, fmt.Errorf("no CPUs: %w", fs.ErrInvalid)
+	}
+	return cpus, nil
+}
+
+// lineReader reads lines that are valid until the next one.
+type lineReader struct {
+	r    *bufio.Reader
+	long []byte // for lines that do not fit into the reader's buffer
+}
+
+// next returns a line without its end. The error is io.EOF after the last one.
+func (l *lineReader) next() ([]byte, error) {
+	line, err := l.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		l.long = l.long[:0]
+		for errors.Is(err, bufio.ErrBufferFull) {
+			l.long = append(l.long, line...)
+			line, err = l.r.ReadSlice('\n')
+		}
+		l.long = append(l.long, line...)
+		line = l.long
+	}
+	if err != nil && (len(line) == 0 || !errors.Is(err, io.EOF)) {
+		return nil, err
+	}
+	return bytes.TrimSuffix(line, []byte("\n")), nil
+}
+
+// rowParser collects rows.
+type rowParser struct {
+	cpus  int
+	slab  []uint64 // where the next counters go
+	rows  []Row
+	words []byte   // labels and descriptions, one after the other
+	ends  [][2]int // where they end, for each row
+}
+
+// parse adds a line. It returns false if the line has no label.
+func (p *rowParser) parse(line []byte) bool {
+	colon := bytes.IndexByte(line, ':')
+	if colon < 0 {
+		return len(bytes.TrimSpace(line)) == 0
+	}
+	label := bytes.TrimSpace(line[:colon])
+	if len(label) == 0 {
+		return false
+	}
+	rest := line[colon+1:]
+	if cap(p.slab)-len(p.slab) < p.cpus {
+		// A counter takes two characters at least, which bounds what a damaged text makes us reserve.
+		p.slab = make([]uint64, 0, max(min(64*p.cpus, 32*len(line)), p.cpus))
+	}
+	start := len(p.slab)
+	counts := p.slab[start : start+p.cpus]
+	n, at := counters(rest, counts)
+	p.slab = p.slab[:start+n]
+	p.words = append(p.words, label...)
+	ends := [2]int{len(p.words)}
+	p.words = append(p.words, bytes.TrimSpace(rest[at:])...)
+	ends[1] = len(p.words)
+	p.ends = append(p.ends, ends)
+	p.rows = append(p.rows, Row{IRQ: -1, Counts: counts[:n:n]})
+	return true
+}
+
+// column is the width of a counter as the kernel prints it: a blank and ten places, right-aligned.
+const column = 11
+
+// counters reads decimal numbers until counts is full or the next word is none, and returns how many there are and
+// where they end. A word that only begins with digits is no number.
+func counters(line []byte, counts []uint64) (n, end int) {
+	at := 0
+	for n < len(counts) {
+		if len(line)-at > column && line[at+column] == ' ' {
+			if value, ok := shortColumn(line[at : at+column]); ok {
+				counts[n] = value
+				n++
+				at += column
+				end = at
+				continue
+			}
+		}
+		for at < len(line) && line[at] == ' ' {
+			at++
+		}
+		start, value := at, uint64(0)
+		for at < len(line) {
+			digit := line[at] - '0'
+			if digit > 9 {
+				break
+			}
+			value = value*10 + uint64(digit)
+			at++
+		}
+		if at == start || at-start > 19 || at < len(line) && line[at] != ' ' {
+			break
+		}
+		counts[n] = value
+		n++
+		end = at
+	}
+	return n, end
+}
+
+// shortColumn reads a column that holds three blanks and a number of up to eight digits, all of them at once. That is
+// nearly every counter, and several times faster than digit by digit.
+func shortColumn(c []byte) (value uint64, ok bool) {
+	const ones = 0x0101010101010101
+	if c[0] != ' ' || c[1] != ' ' || c[2] != ' ' {
+		return 0, false
+	}
+	v := binary.LittleEndian.Uint64(c[3:column])
+	digits := v & (ones << 4)           // 0x10 for each digit, 0 for each blank
+	nibbles := v ^ (ones << 5) ^ digits // the value of each digit, 0 for each blank
+	switch {
+	case nibbles&^(digits-digits>>4) != 0, (nibbles+ones*0x76)&(ones<<7) != 0: // neither blank nor digit
+		return 0, false
+	case digits == 0, digits != (ones<<4)<<(uint(bits.TrailingZeros64(digits))&^7): // a blank after a digit
+		return 0, false
+	}
+	// Adds up two, four and eight digits.
+	pairs := nibbles*10 + nibbles>>8
+	const low = 0x000000ff000000ff
+	return (pairs&low*(100+1000000<<32) + pairs>>16&low*(1+10000<<32)) >> 32 & 0xffffffff, true
+}
+
+// table returns the rows with their texts.
+func (p *rowParser) table() []Row {
+	words, at := string(p.words), 0
+	for i, ends := range p.ends {
+		r := &p.rows[i]
+		r.Label, r.Description = words[at:ends[0]], words[ends[0]:ends[1]]
+		at = ends[1]
+		if irq, err := strconv.ParseUint(r.Label, 10, 31); err == nil {
+			r.IRQ = int(irq)
+		}
+	}
+	return p.rows
+}
