@@ -1,0 +1,350 @@
+package irq
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/golvs/lvs/internal/hostfs"
+	"github.com/google/go-cmp/cmp"
+)
+
+const journalFile = "run/lvs/irq.json"
+
+func TestQueueOf(t *testing.T) {
+	for action, want := range map[string]int{
+		"eth0-TxRx-0": 0, "eth0-TxRx-12": 12, "eth0-rx-3": 3, "eth0-tx-3": 3, "i40e-eth0-TxRx-7": 7, "ice-eth0-TxRx-1": 1,
+		"virtio0-input.0": 0, "virtio0-output.11": 11, "mlx5_comp4@pci:0000:5e:00.0": 4, "mlx4-1@0000:05:00.0": 1,
+		"eth0-fp-2": 2, "eth0-Tx-Rx-5": 5, "eth0-rxtx-6": 6, "gve-ntfy-blk9@pci:0000:00:04.0": 9, "eth0-q1-rx": 1,
+		"eth0-q1-tx": 1, "eth0-4": 4,
+		"virtio0-config": -1, "eth0": -1, "i40e-0000:18:00.0:misc": -1, "mlx5_async0@pci:0000:5e:00.0": -1,
+		"ena-mgmnt@pci:0000:00:05.0": -1, "eth0-event-25": -1, "timer": -1, "eth0:lsc": -1, "wan-0": -2, "": -1,
+		"eth0-99999999": -1,
+	} {
+		device := "eth0"
+		if want == -2 {
+			device, want = "wan-0", -1
+		}
+		got, ok := queueOf(action, device)
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("queueOf(%q) = %d, want %d", action, got, want)
+		}
+	}
+}
+
+func TestReadNIC(t *testing.T) {
+	root := machine{nr: 4, cores: single(4)}.tree()
+	addNIC(root, "eth0", 0, 30, 2, 4)
+	// A virtio card: its own directory has no interrupts, the PCI device above has.
+	root.Link(netDir+"eth1", "../../devices/pci0000:00/0000:00:03.0/virtio0/net/eth1")
+	const pci = "sys/devices/pci0000:00/0000:00:03.0/"
+	root.Link(pci+"virtio0/net/eth1/device", "../../../virtio0")
+	root.Set(pci+"numa_node", "-1\n")
+	root.Set(pci+"virtio0/net/eth1/queues/rx-0/rps_cpus", "0\n")
+	root.Set(pci+"virtio0/net/eth1/queues/tx-0/tx_maxrate", "0\n")
+	for _, irq := range []string{"24", "25", "26"} {
+		root.Set(pci+"msi_irqs/"+irq, "msix\n")
+	}
+	// One with a line interrupt, a bridge, and what is no device.
+	root.Set(netDir+"eth10/queues/rx-0/rps_cpus", "0\n")
+	root.Set(netDir+"eth10/device/irq", "11\n")
+	root.Set(netDir+"br0/queues/rx-0/rps_cpus", "0\n")
+	root.Set(netDir+"bonding_masters", "\n")
+	root.Set("proc/interrupts", root.Files()["proc/interrupts"]+
+		"24: 0 PCI-MSIX   0-edge      virtio0-config\n25: 0 PCI-MSIX   1-edge      virtio0-input.0\n26: 0 PCI-MSIX   2-edge      virtio0-output.0\n11: 0 IO-APIC  11-fasteoi   uhci_hcd:usb1, eth10\n")
+
+	got, err := NICs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []NIC{
+		{Name: "eth0", Node: 0, RX: 2, TX: 2, Control: []Interrupt{{30, "eth0"}}, Queues: []Queue{{0, []Interrupt{{31, "eth0-TxRx-0"}}}, {1, []Interrupt{{32, "eth0-TxRx-1"}}}}},
+		{Name: "eth1", Node: -1, RX: 1, TX: 1, Control: []Interrupt{{24, "virtio0-config"}}, Queues: []Queue{{0, []Interrupt{{25, "virtio0-input.0"}, {26, "virtio0-output.0"}}}}},
+		{Name: "eth10", Node: -1, RX: 1, Queues: []Queue{{0, []Interrupt{{11, "uhci_hcd:usb1"}}}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("cards (-want +got):\n%s", diff)
+	}
+	if got, err := ReadNIC(root, "br0"); err != nil || len(got.Queues) != 0 || got.RX != 1 {
+		t.Errorf("bridge: %+v, %v", got, err)
+	}
+	if _, err := ReadNIC(root, "eth7"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such card: %v", err)
+	}
+	for _, bad := range []string{"", "..", "a/b", "."} {
+		if _, err := ReadNIC(root, bad); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("ReadNIC(%q): %v", bad, err)
+		}
+	}
+	for _, tt := range [][2]string{{"eth2", "eth10"}, {"eth1", "eth01"}, {"a", "b"}, {"eth", "eth0"}, {"eth9a", "eth10"}} {
+		if natural(tt[0], tt[1]) >= 0 && tt[0] != "eth1" || natural(tt[1], tt[0]) <= 0 && tt[0] != "eth1" || natural(tt[0], tt[0]) != 0 {
+			t.Errorf("natural order of %v", tt)
+		}
+	}
+	if natural("eth1", "eth01") == 0 || natural("eth1", "eth01") != -natural("eth01", "eth1") {
+		t.Error("eth1 and eth01 are not ordered")
+	}
+}
+
+// host returns a machine of four cores with eth0 (two queues) and eth1 (one).
+func host(t testing.TB) (*Host, *hostfs.Mem) {
+	root := machine{nr: 4, cores: single(4)}.tree()
+	addNIC(root, "eth0", 0, 30, 2, 4)
+	addNIC(root, "eth1", 0, 40, 1, 4)
+	return newHost(t, root), root
+}
+
+func TestPlanApplyVerifyUndo(t *testing.T) {
+	h, root := host(t)
+	before := root.Files()
+	p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{Steering: true, Transmit: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `KIND      WHAT                NOW  WANTED  WHY
+affinity  irq 31 eth0-TxRx-0  0-3  1       eth0 queue 0, node 0
+affinity  irq 32 eth0-TxRx-1  0-3  2       eth0 queue 1, node 0
+affinity  irq 41 eth1-TxRx-0  0-3  3       eth1 queue 0, node 0
+xps       eth0 tx-0           -    1       the CPU that gets the queue's interrupt
+xps       eth0 tx-1           -    2       the CPU that gets the queue's interrupt
+rps       eth0 rx-0           -    -       a queue for each core: nothing to hand on
+rps       eth0 rx-1           -    -       a queue for each core: nothing to hand on
+rps       eth1 rx-0           -    0       cores that serve no interrupt of the card
+`
+	if diff := cmp.Diff(want, p.String()); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	if len(root.Writes()) != 0 || p.Empty() {
+		t.Errorf("planning wrote %v", root.Writes())
+	}
+	results, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if want := map[bool]Status{true: Same, false: Changed}[r.Old == r.New]; r.Status != want {
+			t.Errorf("%v, want %v", r, want)
+		}
+	}
+	var written []string
+	for _, w := range root.Writes() {
+		if w.Name != journalFile {
+			written = append(written, w.Name+"="+strings.TrimSpace(w.Data))
+		}
+	}
+	wantWritten := []string{
+		"proc/irq/31/smp_affinity_list=1", "proc/irq/32/smp_affinity_list=2", "proc/irq/41/smp_affinity_list=3",
+		"sys/class/net/eth0/queues/tx-0/xps_cpus=2", "sys/class/net/eth0/queues/tx-1/xps_cpus=4", "sys/class/net/eth1/queues/rx-0/rps_cpus=1",
+	}
+	if diff := cmp.Diff(wantWritten, written); diff != "" {
+		t.Errorf("written (-want +got):\n%s", diff)
+	}
+
+	// The interrupts are still delivered to CPU 0, which Verify says; then they are not.
+	if drift := h.Verify(p); len(drift) != 3 || !strings.Contains(drift[0].String(), "still delivered to 0 instead of 1") {
+		t.Errorf("drift %v", drift)
+	}
+	for irq, cpu := range map[int]string{31: "1\n", 32: "2\n", 41: "3\n"} {
+		root.Set(irqDir(irq)+"effective_affinity_list", cpu)
+	}
+	if drift := h.Verify(p); len(drift) != 0 {
+		t.Errorf("drift %v", drift)
+	}
+	if again, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{Steering: true, Transmit: true}); err != nil || !again.Empty() {
+		t.Errorf("second plan %v, %v", again, err)
+	} else if _, err := h.Apply(t.Context(), again, &ApplyOptions{Journal: journalFile}); err != nil {
+		t.Error(err)
+	}
+
+	// Something moves one interrupt, and another one goes.
+	root.Set(irqDir(32)+"smp_affinity_list", "0\n")
+	root.Remove(strings.TrimSuffix(irqDir(41), "/"))
+	if drift := h.Verify(p); len(drift) != 2 || drift[0].Have != CPUs(0) || !strings.Contains(drift[0].String(), "irq 32 eth0-TxRx-1: 0 instead of 2") || !errors.Is(drift[1].Err, fs.ErrNotExist) {
+		t.Errorf("drift %v", drift)
+	}
+	restored, err := h.Undo(t.Context(), journalFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := map[string]Outcome{}
+	for _, r := range restored {
+		outcomes[r.File] = r.Outcome
+	}
+	wantOutcomes := map[string]Outcome{
+		"proc/irq/31/smp_affinity_list": RestoreDone, "proc/irq/32/smp_affinity_list": RestoreForeign, "proc/irq/41/smp_affinity_list": RestoreGone,
+		"sys/class/net/eth0/queues/tx-0/xps_cpus": RestoreDone, "sys/class/net/eth0/queues/tx-1/xps_cpus": RestoreDone, "sys/class/net/eth1/queues/rx-0/rps_cpus": RestoreDone,
+	}
+	if diff := cmp.Diff(wantOutcomes, outcomes); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	for name, content := range root.Files() {
+		if !strings.Contains(name, "effective") && name != irqDir(32)+"smp_affinity_list" && before[name] != content {
+			t.Errorf("%s holds %q after undo, %q before", name, content, before[name])
+		}
+	}
+	if _, err := h.Undo(t.Context(), journalFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("undo without a journal: %v", err)
+	}
+}
+
+func statuses(results []Result) []Status {
+	var list []Status
+	for _, r := range results {
+		list = append(list, r.Status)
+	}
+	return list
+}
+
+func TestApplyFailures(t *testing.T) {
+	const first, second, third = "proc/irq/31/smp_affinity_list", "proc/irq/32/smp_affinity_list", "proc/irq/41/smp_affinity_list"
+	tests := map[string]struct {
+		prepare func(*hostfs.Mem)
+		want    []Status
+		err     error
+	}{
+		"managed, Linux 6.1":  {func(m *hostfs.Mem) { m.FailWrite(second, syscall.EIO) }, []Status{Changed, Fixed, Changed}, nil},
+		"managed, Linux 6.12": {func(m *hostfs.Mem) { m.FailWrite(second, syscall.EPERM) }, []Status{Changed, Fixed, Changed}, nil},
+		"gone":                {func(m *hostfs.Mem) { m.Remove(second) }, []Status{Changed, Vanished, Changed}, nil},
+		"offline CPU":         {func(m *hostfs.Mem) { m.FailWrite(second, syscall.EINVAL) }, []Status{Changed, Failed, Changed}, fs.ErrInvalid},
+		"no such CPU":         {func(m *hostfs.Mem) { m.FailWrite(second, syscall.ERANGE) }, []Status{Changed, Failed, Changed}, fs.ErrInvalid},
+		"no vectors":          {func(m *hostfs.Mem) { m.FailWrite(second, syscall.ENOSPC) }, []Status{Changed, Failed, Changed}, syscall.ENOSPC},
+		"no privilege": {func(m *hostfs.Mem) {
+			for _, f := range []string{first, second, third} {
+				m.FailWrite(f, syscall.EACCES)
+			}
+		}, []Status{Failed, Failed, Failed}, fs.ErrPermission},
+		"does not stick": {func(m *hostfs.Mem) {
+			m.OnWrite(second, func(old, _ []byte) ([]byte, error) { return old, nil })
+		}, []Status{Changed, Failed, Changed}, nil},
+	}
+	for name, tt := range tests {
+		for _, all := range []bool{false, true} {
+			h, root := host(t)
+			before := root.Files()
+			p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.prepare(root)
+			results, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile, AllOrNothing: all})
+			failed := false
+			want := append([]Status{}, tt.want...)
+			for i := range want {
+				failed = failed || want[i] == Failed
+			}
+			for i := range want {
+				if all && failed && want[i] == Changed {
+					want[i] = RolledBack
+				}
+			}
+			if diff := cmp.Diff(want, statuses(results)); diff != "" {
+				t.Errorf("%s, all %v (-want +got):\n%s", name, all, diff)
+			}
+			if (err != nil) != failed || tt.err != nil && !errors.Is(err, tt.err) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if all && failed {
+				delete(before, "")
+				for file, content := range before {
+					if now, ok := root.Files()[file]; ok && now != content {
+						t.Errorf("%s: %s holds %q, %q before", name, file, now, content)
+					}
+				}
+				if _, ok := root.Files()[journalFile]; ok {
+					t.Errorf("%s: a journal is left", name)
+				}
+			}
+			for _, r := range results {
+				if r.String() == "" || (r.Status == Failed) != (r.Err != nil && r.Status != Fixed) {
+					t.Errorf("%s: %v", name, r)
+				}
+			}
+		}
+	}
+}
+
+func TestApplyStopsWithContext(t *testing.T) {
+	h, root := host(t)
+	p, err := h.Plan([]string{"eth0"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	root.OnWrite("proc/irq/31/smp_affinity_list", func(_, data []byte) ([]byte, error) { cancel(); return data, nil })
+	results, err := h.Apply(ctx, p, &ApplyOptions{AllOrNothing: true})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]Status{RolledBack, Pending}, statuses(results)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := h.Undo(ctx, journalFile); !errors.Is(err, context.Canceled) {
+		t.Errorf("Undo: %v", err)
+	}
+}
+
+func TestPlanWarnings(t *testing.T) {
+	h, root := host(t)
+	root.Set("proc/self/comm", "irqbalance\n")
+	root.Set("proc/812/comm", "irqbalance\n")
+	root.Set("proc/90/comm", "irqbalance\n")
+	root.Set("proc/91/comm", "bash\n")
+	root.Set(netDir+"br0/queues/rx-0/rps_cpus", "0\n")
+	got, err := h.Balancers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Balancer{{90, "irqbalance"}, {812, "irqbalance"}}, got); diff != "" {
+		t.Errorf("balancers (-want +got):\n%s", diff)
+	}
+	p, err := h.Plan([]string{"eth0", "br0"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "warning: br0 has no interrupts of its own; place those of the card below it\n" +
+		"warning: irqbalance moves interrupts again every 10 s: stop it, or start it with --banirq=31 --banirq=32\n"
+	if !strings.HasSuffix(p.String(), want) {
+		t.Errorf("plan:\n%v", p)
+	}
+	if _, err := h.Plan([]string{"eth9"}, PlanOptions{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such card: %v", err)
+	}
+	if _, err := h.Plan([]string{"eth0"}, PlanOptions{Spread: SpreadOptions{Exclude: CPUs(0, 1, 2, 3)}}); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("no CPU: %v", err)
+	}
+}
+
+func TestReadOnlyRoot(t *testing.T) {
+	_, root := host(t)
+	h, err := New(&Config{Root: struct{ fs.ReadLinkFS }{root}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.Plan([]string{"eth0"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Apply(t.Context(), p, nil); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Apply: %v", err)
+	}
+	if _, err := h.Undo(t.Context(), "x"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Undo: %v", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for got, want := range map[string]string{
+		Affinity.String(): "affinity", Kind(9).String(): "kind(9)", Fixed.String(): "fixed by the kernel", Status(99).String(): "status(99)",
+		RestoreGone.String(): "no longer exists", Outcome(99).String(): "outcome(99)",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
