@@ -1,5 +1,7 @@
 # make test        everything: format, vet, staticcheck, unit tests with the race detector, and the real kernels
 # make test-unit   the tests that need nothing but Go
+# make test-long   the tests on real kernels, with more random cases
+# make mutations   breaks each scheduler in typical ways and sees a test fail
 # make check       format, vet for three systems, staticcheck
 # make kernel-6.1  the tests on one real kernel
 # make bench       benchmarks of the hot paths
@@ -10,7 +12,7 @@ FUZZ    ?= 200000x
 TOOLS   := internal/tools
 CODE    := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*'))))
 
-.PHONY: test test-unit check prepare kernels bench fuzz
+.PHONY: test test-unit test-long check prepare kernels mutations bench fuzz
 
 test: prepare check test-unit kernels
 
@@ -30,6 +32,12 @@ test-unit:
 kernels: bin/vm
 	@names=$$(bin/vm -kernels) && test -n "$$names" && bin/vm -fetch && \
 		$(MAKE) --no-print-directory -j2 $$(printf 'kernel-%s ' $$names)
+
+test-long:
+	@LVS_LONG=1 TESTTIME=60m $(MAKE) kernels
+
+mutations:
+	go test -tags mutation -run TestMutationsAreCaught -timeout 30m -v ./sched
 
 kernel-%: bin/vm
 	@.ci/kernel-test $* $(TESTFLAGS)
