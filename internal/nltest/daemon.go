@@ -27,8 +27,8 @@ func (ns *Namespace) addDaemon(f fields) Errno {
 			return EINVAL
 		}
 	case f.has(daemonGroup6):
-		d.group = append(d.group, f[daemonGroup6]...)
-		if len(d.group) != 16 || d.group[0] != 0xff {
+		d.group = append(d.group, f[daemonGroup6][:16]...)
+		if d.group[0] != 0xff {
 			return EINVAL
 		}
 	default:

@@ -326,6 +326,19 @@ func TestExtendedAck(t *testing.T) {
 	if errnoOf(b) != EINVAL || tlvs.u32(ackOffset) != genHeaderLen+4+8 {
 		t.Errorf("daemon: %v, offset %d", errnoOf(b), tlvs.u32(ackOffset))
 	}
+	// The IPv6 group has a least length, without a policy for programs; bytes left over in the nest are reported with an error too.
+	req = p.request(NewDaemon, do, in(topDaemon, bin(daemonGroup6, 0xff)))
+	tlvs, _, _ = policy{1: {}, 2: {}, 3: {}, 4: {}}.parse(p.exchange(req)[0][headerLen+4+align(len(req)):], 0)
+	if !tlvs.has(ackMsg, ackOffset) || tlvs.has(ackPolicy) {
+		t.Errorf("short IPv6 group: %x", tlvs)
+	}
+	req = p.request(DelDaemon, do, in(topDaemon, u32(daemonState, 1), func(e *encoder) { e.b = append(e.b, 1, 2, 0, 0) }))
+	native.PutUint16(req[genHeaderLen:], native.Uint16(req[genHeaderLen:])-2)
+	b = p.exchange(req)[0]
+	tlvs, _, _ = policy{1: {}, 2: {}, 3: {}, 4: {}}.parse(b[headerLen+4+align(len(req)):], 0)
+	if errnoOf(b) != ESRCH || tlvs.str(ackMsg) != "bytes leftover after parsing attributes" {
+		t.Errorf("bytes behind a daemon: %v, %q", errnoOf(b), tlvs.str(ackMsg))
+	}
 	// What echoes a request of an odd length is rounded up.
 	req = append(p.request(DelService, do, svc(missing)), 1)
 	native.PutUint32(req, uint32(len(req)))

@@ -373,6 +373,16 @@ var daemonErrnos = func() []errnoCase {
 // prepare makes what errnoCase describes.
 func prepare(t *testing.T, k *Kernel) {
 	t.Helper()
+	prepareDevices(t, k)
+	p := newTap(t, k.Namespace(""))
+	p.must(NewService, svc(vip, rr))
+	p.must(NewService, svc(vip6, conf6("rr", 0, 0, 0, 128)))
+	p.must(NewDest, svc(vip), dst("10.0.0.1:80", w1))
+}
+
+// prepareDevices makes the devices only.
+func prepareDevices(t *testing.T, k *Kernel) {
+	t.Helper()
 	ns := k.Namespace("")
 	for name, up := range map[string]bool{"dm0": true, "dm1": false} {
 		if err := ns.AddDevice(name, 1500); err != nil {
@@ -387,10 +397,6 @@ func prepare(t *testing.T, k *Kernel) {
 			t.Fatal(err)
 		}
 	}
-	p := newTap(t, ns)
-	p.must(NewService, svc(vip, rr))
-	p.must(NewService, svc(vip6, conf6("rr", 0, 0, 0, 128)))
-	p.must(NewDest, svc(vip), dst("10.0.0.1:80", w1))
 }
 
 func TestErrnoMatrix(t *testing.T) {

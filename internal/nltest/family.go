@@ -36,7 +36,7 @@ func (v versionFacts) ipvsOps() []op {
 // families returns the registered families by ascending id.
 func (k *Kernel) families() []family {
 	all := []family{{
-		id: typeControl, name: "nlctrl", version: ctrlVersion, maxAttr: 10,
+		id: typeControl, name: "nlctrl", version: ctrlVersion, // with policies by operation, and so no largest attribute
 		ops:    []op{{ctrlGetFamily, opDo | opDump | opPolicy}, {ctrlGetPolicy, opDump | opPolicy}},
 		groups: map[string]uint32{"notify": 16},
 	}}

@@ -181,7 +181,7 @@ func (s *session) take() []byte {
 }
 
 // receive makes the next chunk of the running dump, if there is one, as every receive call does that finds the receive buffer
-// no more than half full: whichever answer it takes, and also if it only peeks (observed on 6.18). An effect's function is
+// no more than half full: whichever answer it takes, and also if it only peeks (observed on 6.1 and 6.12). An effect's function is
 // called without the lock.
 func (s *session) receive() {
 	s.received = true
@@ -322,7 +322,9 @@ func (ns *Namespace) execute(s *session, req []byte, h header) outcome {
 	case GetService, GetConfig, GetInfo:
 		out.reply, out.errno = ns.get(s, cmd, top, h)
 	case NewDaemon, DelDaemon:
-		out.errno, out.bad = ns.changeDaemon(cmd, top, req)
+		var inner bool
+		out.errno, inner, out.bad = ns.changeDaemon(cmd, top, req)
+		out.left = left || inner
 	case SetConfig:
 		out.errno = ns.setTimeouts(top)
 	case FlushServices:
@@ -358,19 +360,19 @@ func (ns *Namespace) get(s *session, cmd Command, top fields, h header) ([]byte,
 }
 
 // changeDaemon executes NEW_DAEMON and DEL_DAEMON. Unlike the other nests this one gives an extended acknowledgement.
-func (ns *Namespace) changeDaemon(cmd Command, top fields, req []byte) (Errno, *attrError) {
+func (ns *Namespace) changeDaemon(cmd Command, top fields, req []byte) (errno Errno, left bool, bad *attrError) {
 	if !top.has(topDaemon) {
-		return EINVAL, nil
+		return EINVAL, false, nil
 	}
-	f, _, bad := daemonPolicy.parse(top[topDaemon], payloadOffset(req, topDaemon))
+	f, left, bad := daemonPolicy.parse(top[topDaemon], payloadOffset(req, topDaemon))
 	if bad != nil {
 		bad.errno = EINVAL
-		return EINVAL, bad
+		return EINVAL, false, bad
 	}
 	if cmd == NewDaemon {
-		return ns.addDaemon(f), nil
+		return ns.addDaemon(f), left, nil
 	}
-	return ns.deleteDaemon(f), nil
+	return ns.deleteDaemon(f), left, nil
 }
 
 // change executes the requests that name a service, or all of them.

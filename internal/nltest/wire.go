@@ -116,6 +116,7 @@ const (
 	kindString // ends with a NUL, at most max characters before it
 	kindBinary // at most max bytes
 	kindNested
+	kindLeast // at least max bytes, of which the first count
 )
 
 // size returns the bytes of an integer kind, 0 for the others.
@@ -176,6 +177,10 @@ func (r rule) check(data []byte) Errno {
 		}
 	case kindBinary:
 		if len(data) > r.max {
+			return ERANGE
+		}
+	case kindLeast:
+		if len(data) < r.max {
 			return ERANGE
 		}
 	case kindNested:
@@ -303,12 +308,12 @@ var (
 	destPolicy = policy{
 		destAddr: {kind: kindBinary, max: 16}, destPort: {kind: kindU16}, destFwd: {kind: kindU32}, destWeight: {kind: kindU32},
 		destUpper: {kind: kindU32}, destLower: {kind: kindU32}, destActive: {kind: kindU32}, destInactive: {kind: kindU32},
-		destPersist: {kind: kindU32}, destStats: {kind: kindNested}, destAF: {kind: kindU16}, destStats64: {kind: kindNested},
+		destPersist: {kind: kindU32}, destStats: {kind: kindNested}, destAF: {kind: kindU16},
 		destTunType: {kind: kindU8}, destTunPort: {kind: kindU16}, destTunFlags: {kind: kindU16},
 	}
 	daemonPolicy = policy{
 		daemonState: {kind: kindU32}, daemonIfname: {kind: kindString, max: 15}, daemonSyncID: {kind: kindU32},
-		daemonMaxLen: {kind: kindU16}, daemonGroup: {kind: kindU32}, daemonGroup6: {kind: kindBinary, max: 16},
+		daemonMaxLen: {kind: kindU16}, daemonGroup: {kind: kindU32}, daemonGroup6: {kind: kindLeast, max: 16},
 		daemonPort: {kind: kindU16}, daemonTTL: {kind: kindU8},
 	}
 	ctrlPolicy = policy{ctrlFamilyID: {kind: kindU16}, ctrlFamilyName: {kind: kindString, max: 15}}
@@ -348,7 +353,9 @@ func ackMessage(req []byte, port uint32, errno Errno, bad *attrError, warning st
 		if bad != nil {
 			e.str(ackMsg, "Attribute failed policy validation")
 			e.u32(ackOffset, uint32(bad.offset))
-			bad.rule.appendPolicy(e)
+			if bad.rule.kind != kindLeast { // which has no number for programs
+				bad.rule.appendPolicy(e)
+			}
 		} else {
 			e.str(ackMsg, warning)
 		}
