@@ -23,8 +23,8 @@ func (p *Parser) address(ctx context.Context, proto ipvs.Protocol, s string) (ad
 		}
 		hasPort = true
 	}
-	a, err := netip.ParseAddr(host)
-	if err != nil || a.Is4() || a.Zone() != "" {
+	a, ok := parseIPv6(host)
+	if !ok {
 		// Brackets around anything else just go, and the port behind them with them.
 		if host, port, hasPort = cutLast(host, ":"); host == "" {
 			return addr, false, false
@@ -38,6 +38,15 @@ func (p *Parser) address(ctx context.Context, proto ipvs.Protocol, s string) (ad
 	}
 	n, ok := p.port(ctx, proto, port)
 	return netip.AddrPortFrom(a, n), true, ok
+}
+
+// parseIPv6 reads an IPv6 address without a zone.
+func parseIPv6(s string) (netip.Addr, bool) {
+	if strings.Count(s, ":") < 2 {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	return a, err == nil && a.Zone() == ""
 }
 
 // cutLast is strings.Cut at the last separator.

@@ -114,6 +114,13 @@ func (op Operation) refuse(err error, errno syscall.Errno, meaning error) error 
 		}
 	}
 	return &ipvs.OpError{
-		Op: op.Command.String(), Service: op.Service.ID, Destination: op.Destination.Addr, Errno: errno, Err: meaning,
+		Op: requestNames[op.Command], Service: op.Service.ID, Destination: op.Destination.Addr, Errno: errno, Err: meaning,
 	}
+}
+
+// requestNames are the names that package ipvs has for the requests; never written to.
+var requestNames = [...]string{
+	AddService: "add service", SetService: "set service", DeleteService: "delete service", Flush: "flush",
+	AddDestination: "add destination", SetDestination: "set destination", DeleteDestination: "delete destination",
+	SetTimeouts: "set timeouts", StartDaemon: "start daemon", StopDaemon: "stop daemon", Zero: "zero service",
 }

@@ -11,12 +11,24 @@ import (
 
 // finish checks what only the whole command line tells, and completes the operation.
 func (l *commandLine) finish() *Error {
-	for _, check := range []func() *Error{
-		l.takeTimeouts, l.takeSchedFlags, l.checkMatrix, l.checkService, l.checkServer, l.checkList,
-	} {
-		if err := check(); err != nil {
-			return err
-		}
+	err := l.takeTimeouts()
+	if err == nil {
+		err = l.takeSchedFlags()
+	}
+	if err == nil {
+		err = l.checkMatrix()
+	}
+	if err == nil {
+		err = l.checkService()
+	}
+	if err == nil {
+		err = l.checkServer()
+	}
+	if err == nil {
+		err = l.checkList()
+	}
+	if err != nil {
+		return err
 	}
 	l.complete()
 	return nil
@@ -59,7 +71,7 @@ func (l *commandLine) takeSchedFlags() *Error {
 	if l.op.Service.Scheduler == "" {
 		l.op.Service.Scheduler = defaultScheduler
 	}
-	for _, item := range strings.Split(cut(l.flagList, maxSchedFlags), ",") {
+	for item := range strings.SplitSeq(cut(l.flagList, maxSchedFlags), ",") {
 		if item == "" {
 			continue
 		}

@@ -2,6 +2,7 @@ package ipvsadm_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -62,6 +63,50 @@ func FuzzParseLine(f *testing.F) {
 		fromWords, err := p.Parse(ctx, op.Words())
 		if err != nil || fromWords != op {
 			t.Fatalf("words %q: %v", op.Words(), err)
+		}
+	})
+}
+
+// FuzzRules: a rule file is read to its end, whatever is in it, and carried out without harm.
+func FuzzRules(f *testing.F) {
+	for _, state := range states {
+		f.Add([]byte(golden(f, state+".setup")), byte(0))
+		f.Add([]byte(golden(f, state+".setup")), byte(7))
+	}
+	for seed := range uint64(20) {
+		text, _ := newGenerator(seed).ruleFile(30)
+		f.Add([]byte(text), byte(seed))
+	}
+	f.Add([]byte("-C\x00x\n \r \n-A -f 1\v\n\n-L # x\n-C  "), byte(4))
+	f.Fuzz(func(t *testing.T, text []byte, options byte) {
+		p := &ipvsadm.Parser{Lossless: options&2 != 0, Strict: options&4 != 0}
+		last, lines := 0, bytes.Count(text, []byte("\n"))+1
+		var again bytes.Buffer
+		var ops []ipvsadm.Operation
+		for rule, err := range p.Rules(context.Background(), bytes.NewReader(text)) {
+			line := rule.Line
+			if e, ok := errors.AsType[*ipvsadm.RuleError](err); ok {
+				line = e.Line
+			} else if err != nil {
+				t.Fatalf("error without a line: %v", err)
+			}
+			if line <= last || line > lines {
+				t.Fatalf("line %d after %d of %d", line, last, lines)
+			}
+			last = line
+			if err == nil {
+				again.WriteString(rule.Operation.String() + "\n")
+				ops = append(ops, rule.Operation)
+			}
+		}
+		for rule, err := range p.Rules(context.Background(), &again) {
+			if err != nil || len(ops) == 0 || rule.Operation != ops[0] {
+				t.Fatalf("%v, %v", rule, err)
+			}
+			ops = ops[1:]
+		}
+		if len(ops) != 0 {
+			t.Fatalf("%d operations are lost", len(ops))
 		}
 	})
 }

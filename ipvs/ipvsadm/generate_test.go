@@ -303,13 +303,17 @@ func (g generator) ruleFile(n int) (text string, lines int) {
 		if err == nil && (op.Command == ipvsadm.List || op.Command == ipvsadm.Save) && op.Listing.Subject == ipvsadm.Services {
 			continue
 		}
+		e, ok := errors.AsType[*ipvsadm.Error](err)
+		last := ok && e.Kind != ipvsadm.BadOption || err == nil && !op.Command.Changes()
+		if last && !g.oneIn(5) {
+			continue
+		}
 		if g.oneIn(20) {
 			line = strings.Join(words, pick(g, "  ", "\t", "\r", " ipvsadm "))
 		}
 		fmt.Fprintf(&b, "%s%s", line, pick(g, "\n", "\n", "\n", "\n", "\n\n", "\r\n", "  \n"))
 		lines++
-		e, ok := errors.AsType[*ipvsadm.Error](err)
-		if ok && e.Kind != ipvsadm.BadOption || err == nil && !op.Command.Changes() {
+		if last {
 			break
 		}
 	}

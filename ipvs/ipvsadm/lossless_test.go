@@ -81,8 +81,8 @@ func (g generator) randomState(t *testing.T, c *ipvs.Client) {
 		}
 	}
 	if !mixed {
-		check(c.StartDaemon(ctx, ipvs.Daemon{State: ipvs.Master, Interface: "lo", SyncID: 7, Group: netip.MustParseAddr("ff02::81")}))
-		check(c.StartDaemon(ctx, ipvs.Daemon{State: ipvs.Backup, Interface: "lo", MaxLen: 2000, TTL: 3, Port: 9}))
+		check(c.StartDaemon(ctx, ipvs.Daemon{State: ipvs.Master, Interface: "lo", SyncID: 7, Group: netip.MustParseAddr("224.0.1.2")}))
+		check(c.StartDaemon(ctx, ipvs.Daemon{State: ipvs.Backup, Interface: "lo", MaxLen: 2000, TTL: 3, Port: 9, Group: netip.MustParseAddr("ff02::81")}))
 	}
 }
 

@@ -21,31 +21,88 @@ type names struct {
 	r   Resolver
 }
 
-// addrPort writes an address and a port. Without a protocol the port stays a number.
+// addrPort returns an address and a port. Without a protocol the port stays a number.
 func (n names) addrPort(p ipvs.Protocol, a netip.AddrPort) string {
-	host, port := addrString(a.Addr()), strconv.Itoa(int(a.Port()))
-	if n.r != nil {
-		if s, err := n.r.HostName(n.ctx, a.Addr()); err == nil && s != "" {
-			host = s
-		}
-		if p != 0 && a.Port() != 0 {
-			if s, err := n.r.PortName(n.ctx, p, a.Port()); err == nil && s != "" {
-				port = s
-			}
-		}
-	}
-	if a.Addr().Is6() {
-		host = "[" + host + "]"
-	}
-	return cut(host+":"+port, maxAddrText)
+	return string(n.append(nil, p, a, maxAddrText))
 }
 
-// addrString writes an address as the C library's inet_ntop does: other than netip it takes ::192.0.2.1 for an IPv4
-// address in disguise.
-func addrString(a netip.Addr) string {
-	b := a.As16()
-	if a.Is6() && [12]byte(b[:]) == [12]byte{} && (b[12] != 0 || b[13] != 0) {
-		return "::" + netip.AddrFrom4([4]byte(b[12:])).String()
+// append appends what addrPort returns, but no more than limit bytes.
+func (n names) append(b []byte, p ipvs.Protocol, a netip.AddrPort, limit int) []byte {
+	start := len(b)
+	if a.Addr().Is6() {
+		b = append(b, '[')
 	}
-	return a.String()
+	if host := n.host(a.Addr()); host != "" {
+		b = append(b, host...)
+	} else {
+		b = appendAddr(b, a.Addr())
+	}
+	if a.Addr().Is6() {
+		b = append(b, ']')
+	}
+	b = append(b, ':')
+	if port := n.port(p, a.Port()); port != "" {
+		b = append(b, port...)
+	} else {
+		b = strconv.AppendUint(b, uint64(a.Port()), 10)
+	}
+	return b[:min(len(b), start+min(limit, maxAddrText))]
+}
+
+// host returns the name of an address, if there is one.
+func (n names) host(a netip.Addr) string {
+	if n.r == nil {
+		return ""
+	}
+	s, err := n.r.HostName(n.ctx, a)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// port returns the name of a port, if there is one.
+func (n names) port(p ipvs.Protocol, port uint16) string {
+	if n.r == nil || p == 0 || port == 0 {
+		return ""
+	}
+	s, err := n.r.PortName(n.ctx, p, port)
+	if err != nil {
+		return ""
+	}
+	return s
+}
+
+// appendAddr appends an address as the C library's inet_ntop writes it: other than netip it takes ::192.0.2.1 for an IPv4
+// address in disguise.
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if a.Is6() {
+		raw := a.As16()
+		if [12]byte(raw[:]) == [12]byte{} && (raw[12] != 0 || raw[13] != 0) {
+			return netip.AddrFrom4([4]byte(raw[12:])).AppendTo(append(b, "::"...))
+		}
+	}
+	return a.AppendTo(b)
+}
+
+func addrString(a netip.Addr) string { return string(appendAddr(nil, a)) }
+
+// pad appends blanks until b is width bytes longer than start.
+func pad(b []byte, start, width int) []byte {
+	for len(b) < start+width {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+// appendLeft appends a number and blanks up to a width.
+func appendLeft(b []byte, n int64, width int) []byte {
+	return pad(strconv.AppendInt(b, n, 10), len(b), width)
+}
+
+// appendRight appends a number with blanks before it up to a width.
+func appendRight(b []byte, n uint64, width int) []byte {
+	var digits [20]byte
+	d := strconv.AppendUint(digits[:0], n, 10)
+	return append(pad(b, len(b), width-len(d)), d...)
 }

@@ -45,25 +45,23 @@ func parseIPv4(s string) (netip.Addr, bool) {
 	if i := strings.IndexAny(s, blanks); i >= 0 {
 		s = s[:i]
 	}
-	parts := strings.Split(s, ".")
-	if len(parts) > 4 {
-		return netip.Addr{}, false
-	}
 	var v uint64
-	for i, part := range parts {
+	for i := range 4 {
+		part, rest, more := strings.Cut(s, ".")
 		n, ok := parseCNumber(part)
 		room := uint64(0xff)
-		if i == len(parts)-1 {
+		if !more {
 			room = 0xffffffff >> (8 * i)
 		}
-		if !ok || n > room {
+		if !ok || n > room || more && i == 3 {
 			return netip.Addr{}, false
 		}
-		if i == len(parts)-1 {
+		if !more {
 			v |= n
-		} else {
-			v |= n << (24 - 8*i)
+			break
 		}
+		v |= n << (24 - 8*i)
+		s = rest
 	}
 	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}), true
 }

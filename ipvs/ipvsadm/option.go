@@ -161,20 +161,39 @@ func (p *Parser) known(s *spec) bool {
 	return true
 }
 
-func (p *Parser) long(name string) *spec {
-	for i := range specs {
-		if s := &specs[i]; s.long == name && name != "" && p.known(s) {
-			return s
-		}
+func (p *Parser) long(name string) *spec { return p.spec(longOptions[name]) }
+
+func (p *Parser) short(c byte) *spec { return p.spec(shortOptions[c]) }
+
+// spec returns the spelling of a number if the parser knows it; 0 is none.
+func (p *Parser) spec(n uint8) *spec {
+	if n == 0 || !p.known(&specs[n-1]) {
+		return nil
 	}
-	return nil
+	return &specs[n-1]
 }
 
-func (p *Parser) short(c byte) *spec {
+// Numbers, from 1, of the spellings; never written to after they were made.
+var (
+	longOptions  = makeLongOptions()
+	shortOptions = makeShortOptions()
+)
+
+func makeLongOptions() map[string]uint8 {
+	m := make(map[string]uint8, len(specs))
 	for i := range specs {
-		if s := &specs[i]; s.short == c && c != 0 && p.known(s) {
-			return s
+		if specs[i].long != "" {
+			m[specs[i].long] = uint8(i + 1)
 		}
 	}
-	return nil
+	return m
+}
+
+func makeShortOptions() (m [256]uint8) {
+	for i := range specs {
+		if c := specs[i].short; c != 0 {
+			m[c] = uint8(i + 1)
+		}
+	}
+	return m
 }

@@ -236,28 +236,6 @@ func (r *run) save(ctx context.Context, op Operation) int {
 	return 0
 }
 
-// restore carries out a rule file as ipvsadm does: line by line, going on after the kernel's refusals and after unknown
-// options. The status is that of the last line.
-func (r *run) restore(ctx context.Context, op Operation) int {
-	p := r.parser
-	p.Lossless = p.Lossless || op.Lossless
-	status := 0
-	for rule, err := range p.Rules(ctx, r.p.Stdin) {
-		goOn := false
-		if err != nil {
-			e, ok := errors.AsType[*Error](err)
-			goOn = ok && e.Kind == BadOption
-			status = r.mistake(err)
-		} else {
-			status, goOn = r.do(ctx, rule.Operation)
-		}
-		if !goOn || ctx.Err() != nil {
-			return status
-		}
-	}
-	return status
-}
-
 // restoreAtomically carries out a whole rule file or nothing of it.
 func (r *run) restoreAtomically(ctx context.Context, op Operation) int {
 	p := r.parser

@@ -84,6 +84,7 @@ func unfinished(line string) bool {
 
 // split returns the words of a line and their columns from 1. A word ends at a NUL, as a C string does.
 func (p *Parser) split(line string) (words []string, columns []int) {
+	words, columns = make([]string, 0, 16), make([]int, 0, 16)
 	for i := 0; i < len(line); {
 		if separator(line[i]) {
 			i++

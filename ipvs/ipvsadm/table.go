@@ -37,7 +37,7 @@ func (l Listing) WriteTable(ctx context.Context, w io.Writer, t Table, r Resolve
 	for _, s := range t.sorted(l.Order) {
 		l.writeService(b, n, &s)
 		for i := range s.Destinations {
-			l.writeDestination(b, n, s.ID, &s.Destinations[i])
+			_, _ = b.Write(l.appendDestination(b.AvailableBuffer(), n, s.ID, &s.Destinations[i]))
 		}
 	}
 	return b.Flush()
@@ -86,11 +86,12 @@ func (n names) label(id ipvs.ServiceID) string {
 		}
 		return s
 	}
-	s := fmt.Sprintf("%-4s %s", protocolWord(id.Protocol), n.addrPort(id.Protocol, id.Addr))
+	b := append(pad([]byte(protocolWord(id.Protocol)), 0, 4), ' ')
+	limit := maxAddrText
 	if id.AddrFamily() == ipvs.IPv4 {
-		s = cut(s, maxLabel)
+		limit = maxLabel - len(b)
 	}
-	return s
+	return string(n.append(b, id.Protocol, id.Addr, limit))
 }
 
 // signed writes a mark as ipvsadm does.
@@ -101,11 +102,12 @@ func (l Listing) writeService(b *bufio.Writer, n names, s *TableEntry) {
 	switch st := &s.Stats; l.View {
 	case Stats:
 		fmt.Fprintf(b, "%-33s", label)
-		l.writeCounters(b, st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
+		_, _ = b.Write(l.appendCounters(b.AvailableBuffer(), st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes))
 		return
 	case Rate:
 		fmt.Fprintf(b, "%-33s", label)
-		l.writeCounters(b, st.ConnectionRate, st.InPacketRate, st.OutPacketRate, st.InByteRate, st.OutByteRate)
+		_, _ = b.Write(l.appendCounters(b.AvailableBuffer(),
+			st.ConnectionRate, st.InPacketRate, st.OutPacketRate, st.InByteRate, st.OutByteRate))
 		return
 	}
 	b.WriteString(label + " " + s.Scheduler)
@@ -131,27 +133,39 @@ func uint32Seconds(d time.Duration) string {
 	return strconv.FormatUint(uint64(uint32(d/time.Second)), 10)
 }
 
-func (l Listing) writeDestination(b *bufio.Writer, n names, id ipvs.ServiceID, d *ipvs.DestinationStatus) {
-	addr := n.addrPort(id.Protocol, d.Addr)
+func (l Listing) appendDestination(b []byte, n names, id ipvs.ServiceID, d *ipvs.DestinationStatus) []byte {
+	b = append(b, "  -> "...)
+	start, limit := len(b), maxAddrText
 	if d.Addr.Addr().Is4() {
-		addr = cut(addr, maxServerText)
+		limit = maxServerText
 	}
-	fmt.Fprintf(b, "  -> %-28s", addr)
+	b = pad(n.append(b, id.Protocol, d.Addr, limit), start, 28)
 	switch st := &d.Stats; l.View {
 	case Stats:
-		l.writeCounters(b, st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
+		return l.appendCounters(b, st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
 	case Rate:
-		fmt.Fprintf(b, " %8d %8d %8d", st.ConnectionRate, st.InPacketRate, st.OutPacketRate)
-		l.writeCounters(b, st.InByteRate, st.OutByteRate)
+		for _, v := range [...]uint64{st.ConnectionRate, st.InPacketRate, st.OutPacketRate} {
+			b = appendRight(append(b, ' '), v, 8)
+		}
+		return l.appendCounters(b, st.InByteRate, st.OutByteRate)
 	case Thresholds:
-		fmt.Fprintf(b, " %-10d %-10d %-10d %-10d\n", d.UpperThreshold, d.LowerThreshold, d.Active, d.Inactive)
+		b = appendLeft(append(b, ' '), int64(d.UpperThreshold), 10)
+		b = appendLeft(append(b, ' '), int64(d.LowerThreshold), 10)
 	case PersistentConns:
-		fmt.Fprintf(b, " %-9d %-11d %-10d %-10d\n", d.Weight, d.Persistent, d.Active, d.Inactive)
-	case TunnelInfo:
-		fmt.Fprintf(b, " %-7s %-13s %-6d %-10d %-10d\n", d.Forward, tunnelText(d.Destination), int32(d.Weight), d.Active, d.Inactive)
+		b = appendLeft(append(b, ' '), int64(d.Weight), 9)
+		b = appendLeft(append(b, ' '), int64(d.Persistent), 11)
 	default:
-		fmt.Fprintf(b, " %-7s %-6d %-10d %-10d\n", d.Forward, int32(d.Weight), d.Active, d.Inactive)
+		b = append(b, ' ')
+		b = pad(append(b, d.Forward.String()...), len(b), 7)
+		if l.View == TunnelInfo {
+			b = append(b, ' ')
+			b = pad(append(b, tunnelText(d.Destination)...), len(b), 13)
+		}
+		b = appendLeft(append(b, ' '), int64(int32(d.Weight)), 6)
 	}
+	b = appendLeft(append(b, ' '), int64(d.Active), 10)
+	b = appendLeft(append(b, ' '), int64(d.Inactive), 10)
+	return append(b, '\n')
 }
 
 func tunnelText(d ipvs.Destination) string {
@@ -174,27 +188,27 @@ func tunnelText(d ipvs.Destination) string {
 	return d.Tunnel.Type.String()
 }
 
-// writeCounters ends a line with numbers.
-func (l Listing) writeCounters(b *bufio.Writer, list ...uint64) {
+// appendCounters ends a line with numbers.
+func (l Listing) appendCounters(b []byte, list ...uint64) []byte {
 	for _, v := range list {
-		b.WriteString(counter(v, l.Exact))
+		b = appendCounter(b, v, l.Exact)
 	}
-	b.WriteByte('\n')
+	return append(b, '\n')
 }
 
-// counter is a column of at least nine bytes.
-func counter(v uint64, exact bool) string {
+// appendCounter appends a column of at least nine bytes.
+func appendCounter(b []byte, v uint64, exact bool) []byte {
 	switch {
 	case v < 1e8:
-		return fmt.Sprintf("%9d", v)
+		return appendRight(b, v, 9)
 	case exact:
-		return fmt.Sprintf(" %d", v)
+		return strconv.AppendUint(append(b, ' '), v, 10)
 	case v < 1e9:
-		return fmt.Sprintf("%8dK", v/1e3)
+		return append(appendRight(b, v/1e3, 8), 'K')
 	case v < 1e11:
-		return fmt.Sprintf("%8dM", v/1e6)
+		return append(appendRight(b, v/1e6, 8), 'M')
 	case v < 1e14:
-		return fmt.Sprintf("%8dG", v/1e9)
+		return append(appendRight(b, v/1e9, 8), 'G')
 	}
-	return fmt.Sprintf("%8dT", v/1e12)
+	return append(appendRight(b, v/1e12, 8), 'T')
 }
