@@ -164,7 +164,7 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 	if single {
 		limit = 1
 	}
-	first, last := l.seq+1, 0
+	first, last, fence := l.seq+1, 0, false
 	l.out = l.out[:0]
 	for n < limit && len(l.out) < batchBytes {
 		last = len(l.out)
@@ -174,9 +174,19 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 			return 0, err
 		}
 		finishMessage(l.out, last)
+		fence = fence || changes[n].Kind == DaemonStop
 		n++
 	}
-	host.PutUint16(l.out[last+6:], flagRequest|flagAck)
+	if fence {
+		// A daemon that is stopped before it ran for the first time is stopped without any answer (seen on 6.12). The
+		// answer to another request says that there will be none.
+		last = len(l.out)
+		l.seq++
+		l.out = beginMessage(l.out, l.family, flagRequest, l.seq, cmdGetInfo)
+		finishMessage(l.out, last)
+	} else {
+		host.PutUint16(l.out[last+6:], flagRequest|flagAck)
+	}
 	changes, outcomes = changes[:n], outcomes[:n]
 
 	l.dirty = true
@@ -186,7 +196,7 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 	if err := l.send(l.out); err != nil {
 		return 0, err
 	}
-	answered, err := l.receiveBatch(first, changes, outcomes)
+	answered, err := l.receiveBatch(first, l.seq, changes, outcomes)
 	if errors.Is(err, errOverrun) {
 		// The answers that fitted are those to the first requests. The others were executed as well.
 		l.dirty = false
@@ -219,10 +229,9 @@ func (c *Change) command() uint8 {
 	return o.cmd
 }
 
-// receiveBatch reads answers until that to the last change. A change before it without an answer took effect. If answers
+// receiveBatch reads answers until that to the last request. A change before it without an answer took effect. If answers
 // were lost, it returns how many changes have one or took effect for certain.
-func (l *link) receiveBatch(first uint32, changes []Change, outcomes []Outcome) (certain int, err error) {
-	last := uint32(len(changes) - 1)
+func (l *link) receiveBatch(first, last uint32, changes []Change, outcomes []Outcome) (certain int, err error) {
 	applied := func(end int) {
 		for ; certain < end; certain++ {
 			if outcomes[certain].State == Unclear {
@@ -250,7 +259,14 @@ func (l *link) receiveBatch(first uint32, changes []Change, outcomes []Outcome) 
 				return certain, err
 			}
 			i := h.seq - first
-			if h.typ != nlmsgError || i > last {
+			if i > last-first {
+				continue
+			}
+			if int(i) == len(changes) {
+				applied(len(changes))
+				return certain, nil
+			}
+			if h.typ != nlmsgError {
 				continue
 			}
 			errno, text, err := decodeError(h.flags, payload)
@@ -262,7 +278,7 @@ func (l *link) receiveBatch(first uint32, changes []Change, outcomes []Outcome) 
 				outcomes[i] = Outcome{Failed, o.fail(&answerError{syscall.Errno(errno), text})}
 			}
 			applied(int(i))
-			if i == last {
+			if h.seq == last {
 				applied(len(changes))
 				return certain, nil
 			}

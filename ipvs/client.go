@@ -613,5 +613,11 @@ func (c *Client) StartDaemon(ctx context.Context, d Daemon) error {
 
 // StopDaemon stops the synchronisation daemon of a state. The error matches [ErrNoDaemon] if none runs.
 func (c *Client) StopDaemon(ctx context.Context, state DaemonState) error {
-	return c.change(ctx, Change{Kind: DaemonStop, Daemon: Daemon{State: state}})
+	// As a batch of one: the kernel may keep silent on it.
+	changes := []Change{{Kind: DaemonStop, Daemon: Daemon{State: state}}}
+	r, err := c.do(ctx, changes, true)
+	if r.Outcomes[0].Err != nil {
+		return r.Outcomes[0].Err
+	}
+	return err
 }

@@ -681,6 +681,19 @@ func TestClose(t *testing.T) {
 	must(t, c.Close())
 }
 
+// The kernel stops a daemon that has not run yet without an answer.
+func TestStopDaemonWithoutAnswer(t *testing.T) {
+	ctx := t.Context()
+	k, c := newKernel(t, nil)
+	must(t, c.StartDaemon(ctx, Daemon{State: Backup, Interface: "lo"}))
+	k.Inject(nltest.Fault{Command: nltest.DelDaemon, Nth: 1, Effect: nltest.Lose()})
+	must(t, c.StopDaemon(ctx, Backup))
+	wantError(t, c.StopDaemon(ctx, Backup), ErrNoDaemon)
+	if _, err := c.Info(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A client stays in its namespace.
 func TestNamespaces(t *testing.T) {
 	ctx := t.Context()
