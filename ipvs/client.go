@@ -41,8 +41,8 @@ type Config struct {
 type Client struct {
 	timeout time.Duration
 	root    fs.FS
-	redial  func() (*genetlink.Conn, error) // nil if the connection was given
-	release func() error                    // gives up the namespace
+	redial  func(receive int) (*genetlink.Conn, error) // nil if the connection was given; see newLink
+	release func() error                               // gives up the namespace
 
 	slot   chan struct{} // holds a token while no call has the link
 	closed chan struct{} // closed by Close
@@ -54,6 +54,7 @@ type Client struct {
 	mu      sync.Mutex
 	turn    uint64 // number of the last call that had the token
 	active  bool   // whether it has it still
+	extra   *link  // a second socket of the call that has the token, if it needs one
 	closing bool
 }
 
@@ -103,7 +104,7 @@ func NewClient(conn *genetlink.Conn, cfg *Config) (*Client, error) {
 }
 
 func newClient(conn *genetlink.Conn, cfg *Config, root fs.FS, release func() error) (*Client, error) {
-	l, err := newLink(conn)
+	l, err := newLink(conn, receiveSize)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +137,9 @@ func (c *Client) Close() error {
 	if first {
 		close(c.closed)
 		err = c.link.conn.Close()
+		if c.extra != nil {
+			err = errors.Join(err, c.extra.conn.Close())
+		}
 	}
 	c.mu.Unlock()
 	<-c.slot
@@ -210,7 +214,47 @@ func (c *Client) interrupt(turn uint64) {
 	defer c.mu.Unlock()
 	if c.active && c.turn == turn {
 		_ = c.link.conn.SetDeadline(time.Unix(1, 0))
+		if c.extra != nil {
+			_ = c.extra.conn.SetDeadline(time.Unix(1, 0))
+		}
 	}
+}
+
+// another opens a second socket, with a receive buffer of its own size, for the exchange that has the link, or returns
+// the link itself if there is no way to dial. The function gives it back.
+func (c *Client) another(ctx context.Context, receive int) (*link, func(), error) {
+	if c.redial == nil {
+		return c.link, func() {}, nil
+	}
+	conn, err := c.redial(receive)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := newLink(conn, receive)
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	l.family = c.link.family
+	c.mu.Lock()
+	c.extra = l
+	closing := c.closing
+	c.mu.Unlock()
+	giveBack := func() {
+		c.mu.Lock()
+		c.extra = nil
+		c.mu.Unlock()
+		_ = conn.Close()
+	}
+	// An interrupt that came before the socket was known shows here.
+	err = ctx.Err()
+	if closing {
+		err = os.ErrClosed
+	}
+	if err != nil {
+		giveBack()
+		return nil, nil, err
+	}
+	return l, giveBack, nil
 }
 
 // run is the part of exchange that has the link; it passes the token on at its end.
@@ -250,7 +294,7 @@ func (c *Client) run(ctx context.Context, f func(*link) error) error {
 func (c *Client) ready() error {
 	var fresh *genetlink.Conn
 	if c.link.dirty && c.redial != nil {
-		conn, err := c.redial()
+		conn, err := c.redial(receiveSize)
 		if err != nil {
 			return err
 		}
@@ -265,7 +309,7 @@ func (c *Client) ready() error {
 		return os.ErrClosed
 	}
 	if fresh != nil {
-		l, err := newLink(fresh)
+		l, err := newLink(fresh, receiveSize)
 		if err != nil {
 			_ = fresh.Close()
 			return err
@@ -468,13 +512,10 @@ func (c *Client) destinations(ctx context.Context, o operation, id ServiceID) ([
 	return list, nil
 }
 
-// What fits the first datagram of a dump; a longer dump looks the service up again for every further datagram.
-const firstDatagram = 3776 / 356
-
 // destinations appends the destinations of a service. A dump of a service that is not there, or is removed during the
 // dump, just ends, so that only a service that exists afterwards has given its whole list.
 func (l *link) destinations(id ServiceID, list []DestinationStatus) ([]DestinationStatus, error) {
-	family, before := id.AddrFamily(), len(list)
+	family := id.AddrFamily()
 	if err := l.request(&request{
 		cmd: cmdGetDest, flags: flagDump,
 		attrs: func(b []byte) []byte { return appendServiceID(b, id) },
@@ -485,7 +526,7 @@ func (l *link) destinations(id ServiceID, list []DestinationStatus) ([]Destinati
 	}); err != nil {
 		return nil, err
 	}
-	if n := len(list) - before; n == 0 || n >= firstDatagram {
+	if l.parts != 1 {
 		var s ServiceStatus
 		if err := l.service(id, &s); err != nil {
 			return nil, err

@@ -31,13 +31,15 @@ func newKernel(t testing.TB, cfg *nltest.Config) (*nltest.Kernel, *Client) {
 	}
 	t.Cleanup(func() { _ = k.Close() })
 	c := newTestClient(t, k.Namespace(""), nil)
-	c.redial = func() (*genetlink.Conn, error) { return k.Namespace("").Dial() }
+	c.redial = func(receive int) (*genetlink.Conn, error) {
+		return k.Namespace("").Dial(nltest.ReceiveBuffer(receive))
+	}
 	return k, c
 }
 
 func newTestClient(t testing.TB, ns *nltest.Namespace, cfg *Config) *Client {
 	t.Helper()
-	conn, err := ns.Dial()
+	conn, err := ns.Dial(nltest.ReceiveBuffer(receiveSize))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func dial(cfg *Config) (*Client, error) {
 		_ = conn.Close()
 		return fail(err)
 	}
-	c.redial = func() (*genetlink.Conn, error) { return dialIn(pin) }
+	c.redial = func(int) (*genetlink.Conn, error) { return dialIn(pin) }
 	return c, nil
 }
 

@@ -22,6 +22,10 @@ type link struct {
 	// dirty says that an exchange ended early, so that answers to it may be in the socket or still come.
 	dirty bool
 
+	// parts is the number of datagrams with replies that the last answer came in. What came in one is as the kernel had it
+	// at one moment; between two parts of a list the table can change.
+	parts int
+
 	// unfinished is the sequence number of a dump that was given up: the kernel refuses another one on the socket
 	// until its end was read.
 	unfinished uint32
@@ -32,12 +36,13 @@ type link struct {
 // would cut answers off.
 const receiveSize = 64 << 10
 
-func newLink(conn *genetlink.Conn) (*link, error) {
+// newLink takes a receive buffer of a size, which has to be 4,096 bytes at least for the messages of this family.
+func newLink(conn *genetlink.Conn, receive int) (*link, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("connection without a descriptor: %w", err)
 	}
-	return &link{conn: conn, raw: raw, in: make([]byte, receiveSize)}, nil
+	return &link{conn: conn, raw: raw, in: make([]byte, receive)}, nil
 }
 
 // A request is one message to the kernel and what to do with the answer.
@@ -115,11 +120,13 @@ func (l *link) do(r *request) error {
 // receive reads the answer to the request of a sequence number, past whatever earlier requests left behind, and reports
 // whether it has read it to its end.
 func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed error) {
+	l.parts = 0
 	for {
 		n, err := l.recv(l.in)
 		if err != nil {
 			return false, err
 		}
+		counted := false
 		rest := l.in[:n]
 		for len(rest) > 0 {
 			var h header
@@ -146,6 +153,10 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 				return true, failed
 			case h.typ != typ || len(payload) < genlHdrLen || payload[0] != r.answer():
 				return false, fmt.Errorf("unexpected message of type %d with %d bytes", h.typ, h.length)
+			}
+			if !counted {
+				counted = true
+				l.parts++
 			}
 			// A reply that cannot be decoded does not end the exchange: the rest of it has to be read.
 			if failed == nil && r.reply != nil {

@@ -38,7 +38,9 @@ func (r Ruleset) equal(other Ruleset, order bool) bool {
 	if a.Timeouts != nil && *a.Timeouts != *b.Timeouts {
 		return false
 	}
-	return slices.Equal(a.Daemons, b.Daemons) && slices.EqualFunc(a.Services, b.Services, func(x, y ServiceRules) bool {
+	// A daemon's packet size that is left to the kernel may be any.
+	sameDaemon := func(x, y Daemon) bool { return x.fits(y) || y.fits(x) }
+	return slices.EqualFunc(a.Daemons, b.Daemons, sameDaemon) && slices.EqualFunc(a.Services, b.Services, func(x, y ServiceRules) bool {
 		return x.Service == y.Service && slices.Equal(x.Destinations, y.Destinations)
 	})
 }
@@ -118,8 +120,9 @@ type Snapshot struct {
 	Timeouts Timeouts          `json:"timeouts"`
 	Daemons  []Daemon          `json:"daemons"`
 
-	// Agreed says that the table's keys were the same before and after it was read, so that the picture is one that the
-	// kernel had. It is false if other processes kept changing the table until the limit of retries.
+	// Agreed says that the services are those of one moment: their list came in one part, as up to some 90 do, or two
+	// lists in a row were the same. It is false if other processes kept changing the table until the retries were used
+	// up.
 	Agreed bool `json:"agreed"`
 }
 
@@ -158,15 +161,17 @@ func (c *Client) Ruleset(ctx context.Context) (Ruleset, error) {
 
 // Snapshot reads the whole table.
 //
-// The kernel itself has no consistent read: a list that another process changes meanwhile can miss objects that nobody
-// touched, and have others twice. Snapshot reads the keys again until two lists agree, puts together what it has seen, and
-// asks for each object that is not in the last list whether it has gone. So a service or a destination that exists,
-// unchanged, during the whole call is in the picture exactly once; one that comes or goes during the call may be in it or
-// not. Agreed says whether the lists agreed before the retries, five, were used up.
+// The kernel itself has no consistent read: a list comes in parts, and what another process changes between two of them
+// can make it miss objects that nobody touched, and have others twice. Snapshot reads the keys again until two lists
+// agree, each time cut into other parts, puts together what it has seen, and asks for each service that is not in the
+// last list whether it has gone. So a service or a destination that exists, unchanged, during the whole call is in the
+// picture exactly once, unless each of seven lists missed it, each at another place; one that comes or goes during the
+// call may be in it or not. Agreed says whether two lists agreed before the retries were used up. A client on a
+// connection that was given to [NewClient] cannot cut its lists differently, and is weaker in this.
 func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	var s Snapshot
 	if err := c.exchange(ctx, func(l *link) (err error) {
-		s, err = l.snapshot(ctx)
+		s, err = c.snapshot(ctx, l)
 		return err
 	}); err != nil {
 		return Snapshot{}, (&operation{name: "read the table", cmd: cmdGetService}).fail(err)
@@ -174,11 +179,12 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
-// How often a list is read before two of them have to agree.
-const snapshotTries = 5
+// Sizes of the receive buffer, and so of the parts, of one list after the other; the kernel makes parts of up to 32,448
+// bytes. A service that is close to the end of a part in one list is not in the next ones.
+var listSizes = [...]int{receiveSize, 27 << 10, 23 << 10, 19 << 10, 16 << 10, 13 << 10, 11 << 10}
 
-// snapshot reads the services until two lists of keys agree, with the destinations between two lists.
-func (l *link) snapshot(ctx context.Context) (s Snapshot, err error) {
+// snapshot reads the services until a list is known to be whole, with the destinations between two lists.
+func (c *Client) snapshot(ctx context.Context, l *link) (s Snapshot, err error) {
 	s.Services = []ServiceSnapshot{}
 	index := make(map[ServiceID]int)
 	var (
@@ -190,7 +196,13 @@ func (l *link) snapshot(ctx context.Context) (s Snapshot, err error) {
 		agreed := try > 1
 		count := 0
 		var read ServiceStatus
-		if err := l.request(&request{cmd: cmdGetService, flags: flagDump, reply: func(b []byte) error {
+		lister, giveBack := l, func() {}
+		if size := listSizes[try-1]; size != receiveSize {
+			if lister, giveBack, err = c.another(ctx, size); err != nil {
+				return s, err
+			}
+		}
+		err := lister.request(&request{cmd: cmdGetService, flags: flagDump, reply: func(b []byte) error {
 			if err := decodeService(b, &read); err != nil {
 				return err
 			}
@@ -212,10 +224,12 @@ func (l *link) snapshot(ctx context.Context) (s Snapshot, err error) {
 			seen[i] = try
 			s.Services[i].ServiceStatus = read
 			return nil
-		}}); err != nil {
+		}})
+		giveBack()
+		if err != nil {
 			return s, err
 		}
-		agreed = agreed && count == len(s.Services)
+		agreed = agreed && count == len(s.Services) || try == 1 && lister.parts <= 1
 		// Ask for each one that the list does not have whether it has gone.
 		gone := false
 		for i := range s.Services {
@@ -237,7 +251,7 @@ func (l *link) snapshot(ctx context.Context) (s Snapshot, err error) {
 				index[s.Services[i].ID] = i
 			}
 		}
-		if agreed || try > snapshotTries {
+		if agreed || try == len(listSizes) {
 			s.Agreed = agreed
 			break
 		}
@@ -246,14 +260,14 @@ func (l *link) snapshot(ctx context.Context) (s Snapshot, err error) {
 				return s, err
 			}
 			id := s.Services[done].ID
-			if s.Services[done].Destinations, err = l.wholeList(id, &arena); err != nil {
+			if s.Services[done].Destinations, err = c.wholeList(ctx, l, id, &arena); err != nil {
 				return s, err
 			}
 		}
 	}
 	// Services that came with the last list.
 	for ; done < len(s.Services); done++ {
-		if s.Services[done].Destinations, err = l.wholeList(s.Services[done].ID, &arena); err != nil {
+		if s.Services[done].Destinations, err = c.wholeList(ctx, l, s.Services[done].ID, &arena); err != nil {
 			return s, err
 		}
 	}
@@ -283,9 +297,9 @@ func prune(list []ServiceSnapshot, seen []int, done int) ([]ServiceSnapshot, []i
 
 // wholeList reads the destinations of a service that may be gone, which has none then. A list that comes in one datagram
 // is one that the kernel had; a longer one is read until two agree, and what any of them had is in the result.
-func (l *link) wholeList(id ServiceID, a *arena) ([]DestinationStatus, error) {
+func (c *Client) wholeList(ctx context.Context, l *link, id ServiceID, a *arena) ([]DestinationStatus, error) {
 	a.scratch = a.scratch[:0]
-	read := func() error {
+	read := func(l *link) error {
 		family := id.AddrFamily()
 		return l.request(&request{
 			cmd: cmdGetDest, flags: flagDump,
@@ -296,22 +310,29 @@ func (l *link) wholeList(id ServiceID, a *arena) ([]DestinationStatus, error) {
 			},
 		})
 	}
-	if err := read(); err != nil {
+	if err := read(l); err != nil {
 		return nil, err
 	}
-	if len(a.scratch) < oneDatagram {
+	if l.parts <= 1 {
 		return a.keep(), nil
 	}
 	type place struct{ at, pass int }
 	index := make(map[netip.AddrPort]place, len(a.scratch))
 	distinct := 0 // of the last list
-	for pass := range snapshotTries {
+	for pass, size := range listSizes {
 		before := distinct
-		from := len(a.scratch)
-		if pass == 0 {
-			from = 0
-		} else if err := read(); err != nil {
-			return nil, err
+		from := 0
+		if pass > 0 {
+			from = len(a.scratch)
+			lister, giveBack, err := c.another(ctx, size)
+			if err != nil {
+				return nil, err
+			}
+			err = read(lister)
+			giveBack()
+			if err != nil {
+				return nil, err
+			}
 		}
 		distinct = 0
 		n := from
@@ -335,10 +356,6 @@ func (l *link) wholeList(id ServiceID, a *arena) ([]DestinationStatus, error) {
 	}
 	return a.keep(), nil
 }
-
-// oneDatagram is the number of destinations from which on a list may come in more than one datagram: 32,448 bytes are
-// the most that the kernel puts into one, and a destination takes 356.
-const oneDatagram = 32448 / 356
 
 // arena keeps the destinations of many services in few pieces of memory.
 type arena struct {
