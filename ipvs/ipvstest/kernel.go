@@ -206,12 +206,17 @@ func (k *Kernel) Requests() []Request {
 // Namespace is a network namespace of a [Kernel]: its own services, timeouts, daemons, counters and devices.
 type Namespace struct{ ns *nltest.Namespace }
 
+// A client of package ipvs receives with a buffer of this size, and the kernel cuts lists accordingly.
+const receiveBuffer = 64 << 10
+
 // Conn opens a netlink socket in the namespace.
-func (n *Namespace) Conn() (*genetlink.Conn, error) { return n.ns.Dial() }
+func (n *Namespace) Conn() (*genetlink.Conn, error) {
+	return n.ns.Dial(nltest.ReceiveBuffer(receiveBuffer))
+}
 
 // UnprivilegedConn opens a socket of a process that may not use IPVS.
 func (n *Namespace) UnprivilegedConn() (*genetlink.Conn, error) {
-	return n.ns.Dial(nltest.Unprivileged())
+	return n.ns.Dial(nltest.Unprivileged(), nltest.ReceiveBuffer(receiveBuffer))
 }
 
 // Client returns a client of the namespace that reads the namespace's files too.

@@ -121,13 +121,13 @@ func TestInjectMidDump(t *testing.T) {
 	id := func(port uint16) ipvs.ServiceID {
 		return ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.AddrPortFrom(web.Addr.Addr(), port)}
 	}
-	for port := uint16(1); port <= 100; port++ {
+	for port := uint16(1); port <= 400; port++ {
 		if err := c.AddService(ctx, ipvs.Service{ID: id(port), Scheduler: "rr"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	list, err := c.Services(ctx)
-	if err != nil || len(list) != 100 {
+	if err != nil || len(list) != 400 {
 		t.Fatalf("%d services, %v", len(list), err)
 	}
 	called := false
@@ -145,8 +145,8 @@ func TestInjectMidDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !called || len(torn) != 97 {
-		t.Fatalf("the list has %d services, called %v; want 97: the three that went were read before, and three others are skipped", len(torn), called)
+	if !called || len(torn) != 397 {
+		t.Fatalf("the list has %d services, called %v; want 397: the three that went were read before, and three others are skipped", len(torn), called)
 	}
 }
 
