@@ -50,7 +50,7 @@ func (e *UndoError) Unwrap() error { return e.Err }
 // case an [*UndoError]. Taking back does not bring counters back, nor the place of a deleted destination in the kernel's
 // list, and other programs see the table in between.
 func ApplyAll(ctx context.Context, c *ipvs.Client, rules []Rule) error {
-	state, err := ReadState(ctx, c)
+	state, err := c.Snapshot(ctx)
 	if err != nil {
 		return err
 	}

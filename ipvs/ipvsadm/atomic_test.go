@@ -15,7 +15,7 @@ import (
 
 // byAddr puts destinations into an order of their own: taking back a deletion does not restore the kernel's. Statistics do
 // not come back either.
-func byAddr(s ipvsadm.State) ipvsadm.State {
+func byAddr(s ipvs.Snapshot) ipvs.Snapshot {
 	for i := range s.Services {
 		e := &s.Services[i]
 		e.Stats = ipvs.Stats{}
@@ -24,7 +24,7 @@ func byAddr(s ipvsadm.State) ipvsadm.State {
 		}
 		slices.SortFunc(e.Destinations, func(a, b ipvs.DestinationStatus) int { return a.Addr.Compare(b.Addr) })
 	}
-	slices.SortFunc(s.Services, func(a, b ipvsadm.TableEntry) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	slices.SortFunc(s.Services, func(a, b ipvs.ServiceSnapshot) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	return s
 }
 
@@ -35,8 +35,8 @@ func TestApplyAllIsAllOrNothing(t *testing.T) {
 	for seed := range uint64(150) {
 		g := newGenerator(seed)
 		c, plain := newClient(t), newClient(t)
-		read := func(c *ipvs.Client) ipvsadm.State {
-			s, err := ipvsadm.ReadState(ctx, c)
+		read := func(c *ipvs.Client) ipvs.Snapshot {
+			s, err := c.Snapshot(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}

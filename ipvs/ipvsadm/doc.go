@@ -27,7 +27,7 @@
 // # The lossless form
 //
 // What ipvsadm -S writes ([WriteSave]) lacks thresholds, timeouts and daemons, and changes the order of destinations.
-// [State.Operations] brings everything back, in the kernel's order, and a [Parser] with Lossless reads their text. ipvsadm
+// [Operations] brings everything back, in the kernel's order, and a [Parser] with Lossless reads their text. ipvsadm
 // reads it too as long as the state could have been made with ipvsadm; [Operation] lists the words that only this package
 // knows.
 //

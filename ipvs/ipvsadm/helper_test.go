@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/golvs/lvs/internal/nltest"
@@ -15,7 +16,7 @@ import (
 	"github.com/golvs/lvs/ipvs/ipvsadm"
 )
 
-var equateAddrs = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})
+var equateAddrs = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
 
 // newKernel returns an in-memory kernel like the one that the golden files are from: the loopback device is up, and
 // there is no other.

@@ -72,9 +72,9 @@ func (s side) ours(t testing.TB, stdin string, args ...string) outcome {
 }
 
 // state returns the state without counters, services in an order of its own.
-func (s side) state(t testing.TB) ipvsadm.State {
+func (s side) state(t testing.TB) ipvs.Snapshot {
 	t.Helper()
-	st, err := ipvsadm.ReadState(context.Background(), s.client)
+	st, err := s.client.Snapshot(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func (s side) state(t testing.TB) ipvsadm.State {
 			st.Services[i].Destinations[j].Stats = ipvs.Stats{}
 		}
 	}
-	slices.SortFunc(st.Services, func(a, b ipvsadm.TableEntry) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	slices.SortFunc(st.Services, func(a, b ipvs.ServiceSnapshot) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	return st
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -229,5 +230,70 @@ func TestConnectionsBreakOff(t *testing.T) {
 	err := ipvsadm.Listing{}.WriteConnections(context.Background(), &got, list, nil)
 	if !errors.Is(err, broken) || errors.Is(err, fs.ErrClosed) || strings.Count(got.String(), "\n") != 3 {
 		t.Errorf("%v and %q", err, got.String())
+	}
+}
+
+// The order of servers whose addresses are so far apart that ipvsadm's comparison is none, as it was seen on a real kernel.
+func TestOrderOfFarAddresses(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("testdata", "order.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		added, listed, ok := strings.Cut(strings.TrimSpace(line), " -> ")
+		if !ok {
+			continue
+		}
+		n++
+		c := newClient(t)
+		rules := "-A -f 1\n"
+		for _, addr := range strings.Fields(added) {
+			rules += "-a -f 1 -r " + addr + "\n"
+		}
+		restore(t, c, &ipvsadm.Parser{}, rules)
+		table, err := ipvsadm.ReadTable(context.Background(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := (ipvsadm.Listing{}).WriteTable(context.Background(), &b, table, nil); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(b.String()) {
+			if addr, ok := strings.CutPrefix(line, "  -> "); ok && addr[0] != 'R' {
+				got = append(got, strings.TrimSuffix(strings.Fields(addr)[0], ":0"))
+			}
+		}
+		if diff := cmp.Diff(strings.Fields(listed), got); diff != "" {
+			t.Errorf("added %s (-want +got):\n%s", added, diff)
+		}
+	}
+	if n != 45 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+// The text of addresses where netip and the C library could differ, as ipvsadm printed it.
+func TestAddressText(t *testing.T) {
+	for addr, want := range map[string]string{
+		"::10.0.0.1": "[::10.0.0.1]", "::1:0": "[::0.1.0.0]", "::1": "[::1]", "::": "[::]", "::a:b:c": "[::a:b:c]",
+		"::ffff:1.2.3.4": "[::ffff:1.2.3.4]", "::ffff:0:1.2.3.4": "[::ffff:0:102:304]", "1:0:0:2::3": "[1:0:0:2::3]",
+		"1:0:2:3:4:5:6:7": "[1:0:2:3:4:5:6:7]", "::fffe:1.2.3.4": "[::fffe:102:304]", "64:ff9b::1.2.3.4": "[64:ff9b::102:304]",
+		"1:2:3:4:5:6:7::": "[1:2:3:4:5:6:7:0]", "::2:3:4:5:6:7:8": "[0:2:3:4:5:6:7:8]", "::0.0.255.255": "[::ffff]", "0:0:0:1::": "[0:0:0:1::]",
+	} {
+		op, err := ipvsadm.Parse([]string{"-A", "-t", "[" + addr + "]:80"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := ipvsadm.Table{Services: []ipvs.ServiceSnapshot{{ServiceStatus: ipvs.ServiceStatus{Service: op.Service}}}}
+		var b strings.Builder
+		if err := ipvsadm.WriteSave(context.Background(), &b, table, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); got != "-A -t "+want+":80 -s wlc\n" {
+			t.Errorf("%s: %s", addr, got)
+		}
 	}
 }

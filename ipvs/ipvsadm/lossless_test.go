@@ -93,7 +93,7 @@ func TestLosslessRoundTrip(t *testing.T) {
 		from, to := newKernel(t, nil), newKernel(t, nil)
 		c := dial(t, from)
 		g.randomState(t, c)
-		want, err := ipvsadm.ReadState(context.Background(), c)
+		want, err := c.Snapshot(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestLosslessRoundTrip(t *testing.T) {
 		if status := runner(to)(args, &saved, nil, &errs); status != 0 || errs.Len() != 0 {
 			t.Fatalf("seed %d: %s\n%s", seed, errs.String(), text)
 		}
-		got, err := ipvsadm.ReadState(context.Background(), dial(t, to))
+		got, err := dial(t, to).Snapshot(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,17 +124,17 @@ func TestLosslessIsReadByAll(t *testing.T) {
 	for _, state := range states {
 		c := newClient(t)
 		restore(t, c, &ipvsadm.Parser{}, golden(t, state+".setup"))
-		want, err := ipvsadm.ReadState(context.Background(), c)
+		want, err := c.Snapshot(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var text string
-		for _, op := range want.Operations() {
+		for _, op := range ipvsadm.Operations(want) {
 			text += op.String() + "\n"
 		}
 		other := newClient(t)
 		restore(t, other, &ipvsadm.Parser{}, text)
-		got, err := ipvsadm.ReadState(context.Background(), other)
+		got, err := other.Snapshot(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ type modelDest struct {
 	deleted bool
 }
 
-func newModel(s State) *model {
+func newModel(s ipvs.Snapshot) *model {
 	m := &model{
 		services: make(map[ipvs.ServiceID]*modelService), timeouts: s.Timeouts, daemons: make(map[ipvs.DaemonState]ipvs.Daemon),
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // sorted returns the services in an order, each with its destinations in that order. The table is not changed.
-func (t Table) sorted(o Order) []TableEntry {
+func (t Table) sorted(o Order) []ipvs.ServiceSnapshot {
 	if o == KernelOrder {
 		return t.Services
 	}
@@ -19,7 +19,7 @@ func (t Table) sorted(o Order) []TableEntry {
 		addr = wrapped
 	}
 	services := slices.Clone(t.Services)
-	services = mergeSorted(services, func(a, b *TableEntry) int { return order(a.ID, b.ID, addr) })
+	services = mergeSorted(services, func(a, b *ipvs.ServiceSnapshot) int { return order(a.ID, b.ID, addr) })
 	for i := range services {
 		s := &services[i]
 		s.Destinations = mergeSorted(slices.Clone(s.Destinations), func(a, b *ipvs.DestinationStatus) int {

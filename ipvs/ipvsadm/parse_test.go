@@ -275,3 +275,24 @@ func TestRules(t *testing.T) {
 		t.Errorf("a listing among changes: %v", err)
 	}
 }
+
+// Names of ports are those of the service's protocol if the service comes first, and of TCP behind a mark.
+func TestServerPortNames(t *testing.T) {
+	p := &ipvsadm.Parser{Resolver: newNames()}
+	for line, want := range map[string]uint16{
+		"-a -t 10.0.0.1:80 -r 10.0.0.2:http -m":             80,
+		"-a -f 1 -r 10.0.0.2:http -m":                       80,
+		"-a -f 1 -6 -r [fd00::1]:http-alt -m":               8080,
+		"-a -u 10.0.0.1:80 -r 10.0.0.2:mdns -m":             5353,
+		"-a -t localhost:http -r localhost -m":              80,
+		"-a -u 10.0.0.1:80 -r 10.0.0.2:http -m":             0,
+		"-a -f 1 -r 10.0.0.2:mdns -m":                       0,
+		"-a -r 10.0.0.2:http -m -t 10.0.0.1:80":             0,
+		"-a --sctp-service 10.0.0.1:80 -r 10.0.0.2:http -m": 0,
+	} {
+		op, err := p.Parse(context.Background(), strings.Fields(line))
+		if op.Destination.Addr.Port() != want || (err == nil) != (want != 0) {
+			t.Errorf("%s: %v, %v", line, op.Destination.Addr, err)
+		}
+	}
+}

@@ -217,12 +217,12 @@ func (r *run) jsonConnections(ctx context.Context) error {
 
 func (r *run) save(ctx context.Context, op Operation) int {
 	if op.Lossless {
-		s, err := ReadState(ctx, r.client)
+		s, err := r.client.Snapshot(ctx)
 		if err != nil {
 			return r.fail(Save, err)
 		}
 		b := bufio.NewWriter(r.p.Stdout)
-		for _, op := range s.Operations() {
+		for _, op := range Operations(s) {
 			_, _ = b.WriteString(op.String() + "\n")
 		}
 		_ = b.Flush()

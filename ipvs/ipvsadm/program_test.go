@@ -145,7 +145,7 @@ func TestJSON(t *testing.T) {
 	tl.must("-A -t 192.168.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s sh -p 300 -M 255.255.255.0\n-a -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3\n", "-R")
 	var table struct {
 		Info     map[string]any
-		Services []ipvsadm.TableEntry
+		Services []ipvs.ServiceSnapshot
 	}
 	if err := json.Unmarshal([]byte(tl.must("", "-L", "--json", "--numeric-sort")), &table); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(want.Services, func(a, b ipvsadm.TableEntry) int { return a.ID.Addr.Compare(b.ID.Addr) })
+	slices.SortFunc(want.Services, func(a, b ipvs.ServiceSnapshot) int { return a.ID.Addr.Compare(b.ID.Addr) })
 	if diff := cmp.Diff(map[string]any{"version": "1.2.1", "connTabSize": 4096.0}, table.Info); diff != "" {
 		t.Errorf("info (-want +got):\n%s", diff)
 	}

@@ -13,7 +13,7 @@ import (
 // has; nil writes numbers, as -S -n does, which is the form that can always be read again.
 //
 // Thresholds, timeouts and daemons are not part of it, and marks from 2147483648 on are written as negative numbers,
-// which nobody reads. [State.Operations] loses nothing.
+// which nobody reads. [Operations] loses nothing.
 func WriteSave(ctx context.Context, w io.Writer, t Table, r Resolver) error {
 	b := bufio.NewWriter(w)
 	n := names{ctx, r}

@@ -15,14 +15,8 @@ import (
 // Table is what a listing of services shows, in the kernel's order.
 type Table struct {
 	// Info is shown in the first line. The zero value leaves that line out, as ipvsadm does when it lists one service.
-	Info     ipvs.Info    `json:"info,omitzero"`
-	Services []TableEntry `json:"services"`
-}
-
-// TableEntry is a virtual service with its destinations.
-type TableEntry struct {
-	ipvs.ServiceStatus
-	Destinations []ipvs.DestinationStatus `json:"destinations"`
+	Info     ipvs.Info              `json:"info,omitzero"`
+	Services []ipvs.ServiceSnapshot `json:"services"`
 }
 
 // WriteTable writes services with their destinations as ipvsadm -L does, with the names of hosts and ports that a resolver
@@ -97,7 +91,7 @@ func (n names) label(id ipvs.ServiceID) string {
 // signed writes a mark as ipvsadm does.
 func signed(mark uint32) string { return strconv.Itoa(int(int32(mark))) }
 
-func (l Listing) writeService(b *bufio.Writer, n names, s *TableEntry) {
+func (l Listing) writeService(b *bufio.Writer, n names, s *ipvs.ServiceSnapshot) {
 	label := n.label(s.ID)
 	switch st := &s.Stats; l.View {
 	case Stats:
