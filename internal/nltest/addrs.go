@@ -47,12 +47,18 @@ func (ns *Namespace) RemoveDevice(name string) error {
 // SetLink brings a device up or down. The addresses of a device that is down do not count. The error is fs.ErrNotExist if
 // there is none of that name.
 func (ns *Namespace) SetLink(name string, up bool) error {
-	return ns.withDevice(name, func(d *device) { d.up = up })
+	return ns.withDevice(name, func(d *device) {
+		d.up = up
+		ns.noteRoutes(d)
+	})
 }
 
 // AddAddr gives a device an address with its prefix length. The error is fs.ErrNotExist if there is no such device.
 func (ns *Namespace) AddAddr(name string, addr netip.Prefix) error {
-	return ns.withDevice(name, func(d *device) { d.prefixes = append(d.prefixes, addr) })
+	return ns.withDevice(name, func(d *device) {
+		d.prefixes = append(d.prefixes, addr)
+		ns.noteRoutes(d)
+	})
 }
 
 // RemoveAddr takes an address away from a device; one that is not there is no error. The error is fs.ErrNotExist if there
@@ -86,19 +92,24 @@ func (ns *Namespace) reachable(af uint16, raw [16]byte) bool {
 	return !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && !a.Is4In6()
 }
 
-// reachable4 refuses what is neither local nor unicast. While no device that is up has an IPv4 address there is no routing
-// table to tell, and everything is refused.
+// noteRoutes remembers that there is a routing table, which the first IPv4 address of a device that is up makes.
+func (ns *Namespace) noteRoutes(d *device) {
+	if d.up && slices.ContainsFunc(d.prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+		ns.routed = true
+	}
+}
+
+// reachable4 refuses what is neither local nor unicast. Before there was any IPv4 address there is no routing table to
+// tell, and everything is refused.
 func (ns *Namespace) reachable4(a netip.Addr) bool {
 	if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return false
 	}
-	table := false
 	for _, d := range ns.devices {
 		for _, p := range d.prefixes {
 			if !d.up || !p.Addr().Is4() {
 				continue
 			}
-			table = true
 			if p.Addr() == a {
 				return true
 			}
@@ -107,7 +118,7 @@ func (ns *Namespace) reachable4(a netip.Addr) bool {
 			}
 		}
 	}
-	return table
+	return ns.routed
 }
 
 // local reports whether a device that is up has the address.

@@ -23,7 +23,7 @@ type dest struct {
 	svc *service // the one it is or was in
 
 	af      uint16
-	addr    [16]byte // as received
+	addr    [16]byte // of an IPv4 one the rest is zero
 	port    uint16
 	fwd     uint8
 	weight  uint32
@@ -38,7 +38,7 @@ type dest struct {
 	when int64 // … at this time, in nanoseconds since 1970
 }
 
-func (d *dest) key() destKey { return destKey{af: d.af, addr: significant(d.af, d.addr), port: d.port} }
+func (d *dest) key() destKey { return destKey{af: d.af, addr: d.addr, port: d.port} }
 
 func (d *dest) addrPort() netip.AddrPort { return netip.AddrPortFrom(address(d.af, d.addr), d.port) }
 
@@ -81,6 +81,7 @@ func (ns *Namespace) resolve(s *service, d *dest, full bool) Errno {
 	default:
 		return EAFNOSUPPORT
 	}
+	d.addr = significant(d.af, d.addr)
 	if full && d.af != s.af && (d.fwd != fwdTunnel || ns.daemons != [2]*daemon{}) {
 		return EINVAL
 	}

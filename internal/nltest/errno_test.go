@@ -1,6 +1,7 @@
 package nltest
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -474,9 +475,7 @@ func TestDumpErrors(t *testing.T) {
 func TestFreshNamespace(t *testing.T) {
 	k := newKernel(t, nil)
 	ns := k.Namespace("new")
-	if err := ns.SetLink("lo", false); err != nil {
-		t.Fatal(err)
-	}
+	ns.Bare()
 	p := newTap(t, ns)
 	p.must(NewService, svc(vip, rr))
 	if errno := p.do(NewDest, svc(vip), dst("10.1.0.1:80", w1)); errno != EINVAL {
@@ -486,4 +485,18 @@ func TestFreshNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.must(NewDest, svc(vip), dst("10.1.0.1:80", w1))
+	// The routing table stays when the device goes down.
+	if err := ns.SetLink("lo", false); err != nil {
+		t.Fatal(err)
+	}
+	p.must(NewDest, svc(vip), dst("10.1.0.2:80", w1))
+	var saved bytes.Buffer
+	if err := k.Save(&saved); err != nil {
+		t.Fatal(err)
+	}
+	other := newKernel(t, nil)
+	if err := other.Load(&saved); err != nil {
+		t.Fatal(err)
+	}
+	newTap(t, other.Namespace("new")).must(NewDest, svc(vip), dst("10.1.0.3:80", w1))
 }

@@ -27,6 +27,7 @@ type Namespace struct {
 	epoch    time.Time // from which 6.1 counts its visits
 
 	devices []*device
+	routed  bool // a device with an IPv4 address has been up
 	conns   []Connection
 }
 
@@ -44,10 +45,19 @@ func (k *Kernel) namespace(name string) *Namespace {
 	}
 	ns := &Namespace{k: k, name: name}
 	ns.look = newTimer(ns.lookAtTrash)
-	ns.devices = loopback()
+	ns.devices, ns.routed = loopback(), true
 	ns.begin()
 	k.namespaces[name] = ns
 	return ns
+}
+
+// Bare brings the devices of a namespace into the state in which Linux makes one: there is lo only, down, and no device
+// has ever been up with an IPv4 address.
+func (ns *Namespace) Bare() {
+	ns.k.lock()
+	defer ns.k.mu.Unlock()
+	ns.devices, ns.routed = loopback(), false
+	ns.devices[0].up = false
 }
 
 // loopback returns the devices of a new namespace.

@@ -21,7 +21,7 @@ type serviceKey struct {
 type service struct {
 	*object
 	af, proto uint16
-	addr      [16]byte // as received: an IPv4 address may have anything behind it
+	addr      [16]byte // of an IPv4 one the rest is zero
 	port      uint16
 	mark      uint32
 	sched     string
@@ -37,7 +37,7 @@ func (s *service) key() serviceKey {
 	if s.mark != 0 {
 		return serviceKey{af: s.af, mark: s.mark}
 	}
-	return serviceKey{af: s.af, proto: s.proto, addr: significant(s.af, s.addr), port: s.port}
+	return serviceKey{af: s.af, proto: s.proto, addr: s.addr, port: s.port}
 }
 
 // significant clears what does not belong to an address of the family.
@@ -160,7 +160,8 @@ func (ns *Namespace) parseService(b []byte, full bool) (*serviceRequest, Errno) 
 	if f.has(svcMark) {
 		r.proto, r.mark = protoTCP, f.u32(svcMark)
 	} else {
-		r.proto, r.addr, r.port = f.u16(svcProtocol), f.addr(svcAddr), f.be16(svcPort)
+		// The kernel takes no more of an address than its family has.
+		r.proto, r.addr, r.port = f.u16(svcProtocol), significant(r.af, f.addr(svcAddr)), f.be16(svcPort)
 	}
 	if !full {
 		return r, 0

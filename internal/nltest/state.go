@@ -35,6 +35,7 @@ type kernelState struct {
 type namespaceState struct {
 	Name        string         `json:"name"`
 	Devices     []deviceState  `json:"devices"`
+	Routed      bool           `json:"routed"`
 	Timeouts    [3]uint32      `json:"timeouts"` // TCP, TCP FIN, UDP in seconds
 	Services    []serviceState `json:"services"` // per bucket, oldest first
 	Trash       []trashState   `json:"trash,omitempty"`
@@ -54,12 +55,11 @@ type deviceState struct {
 	Prefixes []netip.Prefix `json:"prefixes"`
 }
 
-// identityState is the identity of a service; Rest is what a program sent behind an IPv4 address.
+// identityState is the identity of a service.
 type identityState struct {
 	Family   uint16     `json:"family"`
 	Protocol uint16     `json:"protocol,omitempty"`
 	Addr     netip.Addr `json:"addr"`
-	Rest     hexBytes   `json:"rest,omitempty"`
 	Port     uint16     `json:"port,omitempty"`
 	Mark     uint32     `json:"mark,omitempty"`
 }
@@ -78,7 +78,6 @@ type serviceState struct {
 type destState struct {
 	Family      uint16      `json:"family"`
 	Addr        netip.Addr  `json:"addr"`
-	Rest        hexBytes    `json:"rest,omitempty"`
 	Port        uint16      `json:"port,omitempty"`
 	Forward     uint8       `json:"forward,omitempty"`
 	Weight      uint32      `json:"weight"`
@@ -180,7 +179,7 @@ func (k *Kernel) state() *kernelState {
 func (ns *Namespace) state() namespaceState {
 	st := namespaceState{
 		Name: ns.name, Timeouts: ns.timeouts, Total: ns.total.state(), CPUs: slices.Clone(ns.cpus), Estimate: ns.estimate,
-		Epoch: ns.epoch, Connections: slices.Clone(ns.conns),
+		Epoch: ns.epoch, Routed: ns.routed, Connections: slices.Clone(ns.conns),
 	}
 	for _, d := range ns.devices {
 		st.Devices = append(st.Devices, deviceState{d.name, d.up, d.mtu, slices.Clone(d.prefixes)})
@@ -211,30 +210,17 @@ func (ns *Namespace) state() namespaceState {
 }
 
 func (s *service) identity() identityState {
-	st := identityState{Family: s.af, Protocol: s.proto, Port: s.port, Mark: s.mark}
-	st.Addr, st.Rest = splitAddress(s.af, s.addr)
-	return st
+	return identityState{Family: s.af, Protocol: s.proto, Addr: address(s.af, s.addr), Port: s.port, Mark: s.mark}
 }
 
-// splitAddress returns an address and, of an IPv4 one, what follows it unless that is all zero.
-func splitAddress(af uint16, raw [16]byte) (netip.Addr, hexBytes) {
-	if significant(af, raw) == raw {
-		return address(af, raw), nil
-	}
-	return address(af, raw), raw[4:]
-}
-
-// joinAddress is the inverse of splitAddress.
-func joinAddress(af uint16, a netip.Addr, rest hexBytes) ([16]byte, error) {
+// savedAddress returns the address in the kernel's form.
+func savedAddress(af uint16, a netip.Addr) ([16]byte, error) {
 	got, raw := uint16(0), [16]byte{}
 	if a.IsValid() {
 		got, raw = rawAddress(a)
 	}
-	if got != af || len(rest) != 0 && (af != afInet || len(rest) != 12) {
-		return raw, fmt.Errorf("family %d with address %v and %d more bytes", af, a, len(rest))
-	}
-	if af == afInet {
-		copy(raw[4:], rest)
+	if got != af {
+		return raw, fmt.Errorf("family %d with address %v", af, a)
 	}
 	return raw, nil
 }
@@ -251,12 +237,10 @@ func (s *service) state() serviceState {
 }
 
 func (d *dest) state() destState {
-	st := destState{
-		Family: d.af, Port: d.port, Forward: d.fwd, Weight: d.weight, Upper: d.upper, Lower: d.lower, TunnelType: d.tunType,
+	return destState{
+		Family: d.af, Addr: address(d.af, d.addr), Port: d.port, Forward: d.fwd, Weight: d.weight, Upper: d.upper, Lower: d.lower, TunnelType: d.tunType,
 		TunnelPort: d.tunPort, TunnelFlags: d.tunFlag, Conns: d.conns, Stats: d.object.state(),
 	}
-	st.Addr, st.Rest = splitAddress(d.af, d.addr)
-	return st
 }
 
 func (o *object) state() objectState {
@@ -293,7 +277,7 @@ func (k *Kernel) restore(st *kernelState) error {
 	}
 	for name, ns := range k.namespaces {
 		if !slices.ContainsFunc(st.Namespaces, func(n namespaceState) bool { return n.Name == name }) {
-			ns.devices = loopback()
+			ns.devices, ns.routed = loopback(), true
 			ns.begin()
 		}
 	}
@@ -305,6 +289,10 @@ func (ns *Namespace) restore(st *namespaceState) error {
 	ns.devices = nil
 	for _, d := range st.Devices {
 		ns.devices = append(ns.devices, &device{d.Name, d.Up, d.MTU, slices.Clone(d.Prefixes)})
+	}
+	ns.routed = st.Routed
+	for _, d := range ns.devices {
+		ns.noteRoutes(d)
 	}
 	ns.timeouts, ns.estimate, ns.epoch = st.Timeouts, st.Estimate, st.Epoch
 	ns.conns = slices.Clone(st.Connections)
@@ -354,7 +342,7 @@ func (st *identityState) service() (*service, error) {
 	if st.Family != afInet && st.Family != afInet6 {
 		return nil, fmt.Errorf("family %d", st.Family)
 	}
-	raw, err := joinAddress(st.Family, st.Addr, st.Rest)
+	raw, err := savedAddress(st.Family, st.Addr)
 	return &service{af: st.Family, proto: st.Protocol, addr: raw, port: st.Port, mark: st.Mark}, err
 }
 
@@ -393,7 +381,7 @@ func (ns *Namespace) restoreDest(s *service, st *destState) (*dest, error) {
 	if st.Family != afInet && st.Family != afInet6 {
 		return nil, fmt.Errorf("destination with family %d", st.Family)
 	}
-	raw, err := joinAddress(st.Family, st.Addr, st.Rest)
+	raw, err := savedAddress(st.Family, st.Addr)
 	if err != nil {
 		return nil, err
 	}
