@@ -327,7 +327,7 @@ func (p Plan) String() string {
 		}
 		why, old := c.Reason, c.Old
 		if c.Err != nil {
-			why = strings.TrimPrefix(c.Err.Error(), "sysctl: ")
+			why = strings.TrimPrefix(strings.TrimPrefix(c.Err.Error(), "sysctl: "), "read "+c.Key.String()+": ")
 		}
 		if old == "" {
 			old = "-"

@@ -1,0 +1,214 @@
+// Program tune shows what a host needs for its role in an LVS cluster, applies it, and takes it back: kernel
+// parameters, the size of the connection table, the CPUs of network interrupts, and the timeouts of IPVS.
+//
+//	tune -role director-dr -dev eth0,eth1                 shows the plan: setting, now, wanted, why
+//	tune -role director-dr -dev eth0,eth1 -apply          applies it, and records what was before
+//	tune -undo                                            restores that, also after a crash or a kill
+//	tune -conns 1000000                                   sizes the connection table
+//	tune -check /etc/sysctl.conf -role realserver-dr      judges each line of a list, - for standard input
+//
+// Roles are director-nat, director-dr, director-tun, realserver-dr and realserver-tun; high-connections and under-attack
+// add to one: -role director-dr,under-attack.
+//
+// Nothing is written without -apply or -undo, and no privilege is needed to look. The journal is kept below
+// /run/lvs/tune, so that it is gone after a boot, as the values are; -persist writes files for the next boot as well.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/sysctl"
+)
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1 // something failed
+	exitUsage = 2 // a mistake on the command line
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// program is what a run depends on.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	kernel         string // see ipvstest.Dial
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	var o options
+	if err := o.parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(p.stdout, o.help)
+		return exitOK
+	} else if err != nil {
+		fmt.Fprintf(p.stderr, "tune: %v\n", err)
+		return exitUsage
+	}
+	if err := p.do(ctx, o); err != nil {
+		fmt.Fprintf(p.stderr, "tune: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ntune: "))
+		if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
+			fmt.Fprintf(p.stderr, "tune: %s\n", oe.Hint())
+		}
+		return exitError
+	}
+	return exitOK
+}
+
+func (p *program) do(ctx context.Context, o options) error {
+	t, err := newTuner(p, o)
+	if err != nil {
+		return err
+	}
+	if o.undo {
+		return t.undo(ctx)
+	}
+	if o.check != "" {
+		if err := t.check(); err != nil {
+			return err
+		}
+	}
+	if !o.plans() {
+		return nil
+	}
+	if err := t.plan(ctx); err != nil {
+		return err
+	}
+	t.show()
+	if !o.apply {
+		return nil
+	}
+	return t.apply(ctx)
+}
+
+// options are the flags.
+type options struct {
+	roles    []sysctl.Profile
+	devices  []string
+	conns    uint64
+	timeouts ipvs.Timeouts
+	profile  sysctl.Options
+	check    string
+	apply    bool
+	undo     bool
+	persist  bool
+	netns    string
+	root     string
+	journal  string
+
+	help string // filled by parse
+}
+
+// plans says whether there is something to plan, and not only a list to judge.
+func (o options) plans() bool {
+	return o.apply || o.conns > 0 || o.timeouts != (ipvs.Timeouts{}) || len(o.devices) > 0 || len(o.roles) > 0 && o.check == "" || o.persist
+}
+
+// role is the one that decides what a parameter is worth.
+func (o options) role() sysctl.Profile {
+	if len(o.roles) == 0 {
+		return sysctl.Unspecified
+	}
+	return o.roles[0]
+}
+
+func (o *options) parse(args []string) error {
+	fs := flag.NewFlagSet("tune", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {
+		var help strings.Builder
+		help.WriteString("usage: tune [flags]\n")
+		fs.SetOutput(&help)
+		fs.PrintDefaults()
+		o.help = help.String()
+	}
+	fs.Func("role", "`roles` separated by commas: director-nat, director-dr, director-tun, realserver-dr, realserver-tun,\nand in addition high-connections, under-attack", func(s string) error {
+		for name := range strings.SplitSeq(s, ",") {
+			role, err := sysctl.ParseProfile(name)
+			if err != nil {
+				return errors.New(strings.TrimSuffix(strings.TrimPrefix(err.Error(), "sysctl: "), ": invalid argument"))
+			}
+			o.roles = append(o.roles, role)
+		}
+		return nil
+	})
+	fs.Func("dev", "network `cards` that carry the traffic, separated by commas: their interrupts are placed", func(s string) error {
+		for name := range strings.SplitSeq(s, ",") {
+			if name == "" || strings.ContainsAny(name, "/ \t") {
+				return fmt.Errorf("%q is no device name", name)
+			}
+			o.devices = append(o.devices, name)
+		}
+		return nil
+	})
+	fs.Uint64Var(&o.conns, "conns", 0, "`number` of simultaneous connections: sizes the connection table (conn_tab_bits)")
+	fs.Func("timeouts", "timeouts of IPVS in `seconds`: TCP,TCPFIN,UDP; 0 leaves one as it is", o.parseTimeouts)
+	fs.StringVar(&o.check, "check", "", "judge each line of this `file`, - for standard input")
+	fs.StringVar(&o.profile.Tunnel, "tunnel", "", "`device` that decapsulates on a tunnel real server (default tunl0)")
+	fs.BoolVar(&o.profile.TunnelAddress, "tunnel-address", false, "the tunnel device has an address of its own")
+	fs.BoolVar(&o.profile.IPv6, "ipv6", false, "there are IPv6 services")
+	fs.BoolVar(&o.profile.Tracked, "tracked", false, "netfilter tracks the balanced connections")
+	fs.BoolVar(&o.profile.Always, "always", false, "under-attack: defend now, not only when memory is short")
+	fs.BoolVar(&o.apply, "apply", false, "apply the plan")
+	fs.BoolVar(&o.undo, "undo", false, "restore what was before")
+	fs.BoolVar(&o.persist, "persist", false, "also write files of sysctl.d and modprobe.d for the next boot")
+	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
+	fs.StringVar(&o.root, "root", "", "`folder` with proc, sys and etc to use instead of this host's")
+	fs.StringVar(&o.journal, "journal", "", "`folder` for what is needed to undo (default /run/lvs/tune, or tune-NAME with -netns)")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case o.undo && (o.apply || o.plans() || o.check != ""):
+		return errors.New("-undo goes with -netns, -root and -journal only")
+	case o.root != "" && o.netns != "":
+		return errors.New("-root and -netns exclude each other")
+	case !o.undo && !o.plans() && o.check == "":
+		return errors.New("nothing to do: give -role, -conns, -timeouts, -dev, -check or -undo; tune -h explains them")
+	case o.apply && len(o.roles) == 0 && len(o.devices) == 0 && o.timeouts == (ipvs.Timeouts{}) && !(o.persist && o.conns > 0):
+		return errors.New("nothing to apply: give -role, -dev or -timeouts, or -conns with -persist")
+	}
+	if o.journal == "" {
+		o.journal = "/run/lvs/tune"
+		if o.netns != "" {
+			o.journal += "-" + strings.ReplaceAll(strings.Trim(o.netns, "/"), "/", "_")
+		}
+	}
+	o.profile.Devices = o.devices
+	return nil
+}
+
+func (o *options) parseTimeouts(s string) error {
+	fields := strings.Split(s, ",")
+	if len(fields) != 3 {
+		return errors.New("want three numbers: TCP,TCPFIN,UDP")
+	}
+	var d [3]time.Duration
+	for i, field := range fields {
+		n, err := strconv.ParseUint(field, 10, 31)
+		if err != nil {
+			return fmt.Errorf("%q is no number of seconds", field)
+		}
+		d[i] = time.Duration(n) * time.Second
+	}
+	o.timeouts = ipvs.Timeouts{TCP: d[0], TCPFin: d[1], UDP: d[2]}
+	return nil
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// run runs the program and returns its exit status and output.
+func run(t testing.TB, kernel, stdin string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errOut, kernel: kernel}
+	status = p.run(t.Context(), args)
+	return status, out.String(), errOut.String()
+}
+
+// fixture is a small director in a folder: two cores, one card with one queue.
+func fixture(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	files := map[string]string{
+		"proc/meminfo":                                "MemTotal:        4015740 kB\n",
+		"proc/cmdline":                                "quiet\n",
+		"proc/interrupts":                             "      CPU0  CPU1\n 30:     0     0  PCI-MSIX   0-edge      eth0\n 31:     5     9  PCI-MSIX   1-edge      eth0-TxRx-0\n",
+		"proc/irq/31/smp_affinity_list":               "0-1\n",
+		"proc/irq/31/effective_affinity_list":         "1\n",
+		"proc/sys/kernel/osrelease":                   "6.12.43\n",
+		"proc/sys/net/ipv4/vs/expire_nodest_conn":     "0\n",
+		"proc/sys/net/ipv4/vs/conn_reuse_mode":        "1\n",
+		"proc/sys/net/ipv4/vs/secure_tcp":             "0\n",
+		"proc/sys/net/ipv4/vs/drop_entry":             "0\n",
+		"proc/sys/net/ipv4/vs/drop_packet":            "0\n",
+		"proc/sys/net/ipv4/vs/amemthresh":             "1024\n",
+		"proc/sys/net/ipv4/tcp_syncookies":            "1\n",
+		"proc/sys/net/ipv4/tcp_synack_retries":        "5\n",
+		"sys/devices/system/cpu/possible":             "0-1\n",
+		"sys/devices/system/cpu/online":               "0-1\n",
+		"sys/class/net/eth0/device/msi_irqs/30":       "msix\n",
+		"sys/class/net/eth0/device/msi_irqs/31":       "msix\n",
+		"sys/class/net/eth0/queues/rx-0/rps_cpus":     "0\n",
+		"sys/class/net/eth0/queues/tx-0/tx_maxrate":   "0\n",
+		"sys/module/ip_vs/parameters/conn_tab_bits":   "12\n",
+		"sys/module/ip_vs/initstate":                  "live\n",
+		"sys/module/ip_vs/refcnt":                     "1\n",
+		"sys/module/ip_vs/holders/ip_vs_rr/initstate": "live\n",
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// content returns all files below a folder.
+func content(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	root := os.DirFS(dir)
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(root, name)
+		files[name] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		nil, {"-role", "director"}, {"-role"}, {"-no-such-flag"}, {"extra"}, {"-conns", "many"}, {"-apply"}, {"-timeouts", "1,2"},
+		{"-timeouts", "1,2,x"}, {"-undo", "-apply"}, {"-undo", "-check", "x"}, {"-root", "/x", "-netns", "y", "-undo"}, {"-dev", "a/b"},
+		{"-apply", "-conns", "5"},
+	} {
+		status, stdout, stderr := run(t, "", "", args...)
+		if status != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "tune: ") {
+			t.Errorf("%q: status %d, output %q, errors %q", args, status, stdout, stderr)
+		}
+	}
+	status, stdout, stderr := run(t, "", "", "-h")
+	if status != exitOK || !strings.HasPrefix(stdout, "usage: tune [flags]\n") || stderr != "" {
+		t.Errorf("-h: status %d, output %q, errors %q", status, stdout, stderr)
+	}
+}
+
+func TestShow(t *testing.T) {
+	dir := fixture(t)
+	before := content(t, dir)
+	status, stdout, stderr := run(t, "", "", "-root", dir, "-role", "director-dr", "-dev", "eth0", "-conns", "1000000", "-persist")
+	const want = `SETTING                            NOW  WANTED  ACTION  WHY
+net.ipv4.vs.expire_nodest_conn     0    1       write   connections of a removed server end at once instead of hanging until they time out
+net.ipv4.vs.conn_reuse_mode        1    1       keep    clients that reuse a port reach a server that is in service
+net.ipv4.neigh.default.gc_thresh1  -    4096    skip    not here: it exists in the initial network namespace only
+net.ipv4.neigh.default.gc_thresh2  -    8192    skip    not here: it exists in the initial network namespace only
+net.ipv4.neigh.default.gc_thresh3  -    16384   skip    not here: it exists in the initial network namespace only
+create /etc/sysctl.d/90-lvs.conf (for the next boot):
+	# Written by tune.
+	# room for many real servers and clients on the link
+	-net.ipv4.neigh.default.gc_thresh1 = 4096
+	# room for many real servers and clients on the link
+	-net.ipv4.neigh.default.gc_thresh2 = 8192
+	# room for many real servers and clients on the link
+	-net.ipv4.neigh.default.gc_thresh3 = 16384
+	# clients that reuse a port reach a server that is in service
+	net.ipv4.vs.conn_reuse_mode = 1
+	# connections of a removed server end at once instead of hanging until they time out
+	net.ipv4.vs.expire_nodest_conn = 1
+create /etc/modules-load.d/lvs.conf (before sysctl.d is read):
+	# Written by tune.
+	ip_vs
+create /etc/modprobe.d/ip_vs.conf (for the next load of ip_vs):
+	# Written by tune. Takes effect when the module is loaded the next time.
+	options ip_vs conn_tab_bits=20
+conn_tab_bits 20: 1048576 buckets, 8192 KiB
+  file /etc/modprobe.d/ip_vs.conf: options ip_vs conn_tab_bits=20
+  before a reload: module ip_vs_rr uses ip_vs: unload it
+  1000000 connections take 325 MiB besides
+KIND      WHAT                NOW  WANTED  WHY
+affinity  irq 31 eth0-TxRx-0  0-1  1       eth0 queue 0, node 0
+rps       eth0 rx-0           -    0       cores that serve no interrupt of the card
+`
+	if diff := cmp.Diff(want, stdout); status != exitOK || diff != "" || stderr != "" {
+		t.Errorf("status %d, errors %q, output (-want +got):\n%s", status, stderr, diff)
+	}
+	if diff := cmp.Diff(before, content(t, dir)); diff != "" {
+		t.Errorf("showing changed something (-want +got):\n%s", diff)
+	}
+}
+
+func TestApplyAndUndo(t *testing.T) {
+	dir := fixture(t)
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel.json")
+	before := content(t, dir)
+	args := []string{"-root", dir, "-role", "director-dr,under-attack", "-always", "-dev", "eth0", "-timeouts", "600,0,30", "-persist", "-apply"}
+	status, stdout, stderr := run(t, kernel, "", args...)
+	if status != exitOK || stderr != "" || !strings.Contains(stdout, "timeouts tcp tcpfin udp: 900 120 300, wanted 600 120 30\n") || !strings.Contains(stdout, "applied: 8 parameters and files, 2 interrupts and queues") {
+		t.Fatalf("status %d, errors %q, output:\n%s", status, stderr, stdout)
+	}
+	want := maps.Clone(before)
+	maps.Copy(want, map[string]string{
+		"proc/irq/31/smp_affinity_list":           "1\n",
+		"proc/sys/net/ipv4/vs/expire_nodest_conn": "1\n",
+		"proc/sys/net/ipv4/vs/secure_tcp":         "3\n",
+		"proc/sys/net/ipv4/vs/drop_entry":         "3\n",
+		"proc/sys/net/ipv4/vs/drop_packet":        "3\n",
+		"proc/sys/net/ipv4/vs/amemthresh":         "31372\n",
+		"proc/sys/net/ipv4/tcp_synack_retries":    "3\n",
+		"sys/class/net/eth0/queues/rx-0/rps_cpus": "1\n",
+	})
+	after := content(t, dir)
+	for name := range after {
+		if strings.HasPrefix(name, "run/") || strings.HasPrefix(name, "etc/") {
+			delete(after, name)
+		}
+	}
+	if diff := cmp.Diff(want, after); diff != "" {
+		t.Errorf("applied (-want +got):\n%s", diff)
+	}
+
+	status, stdout, stderr = run(t, kernel, "", args...)
+	if status != exitOK || stderr != "" || !strings.Contains(stdout, "applied: 0 parameters and files, 0 interrupts and queues") {
+		t.Errorf("second time: status %d, errors %q, output:\n%s", status, stderr, stdout)
+	}
+	// A change in between is continued by the journals.
+	if status, _, stderr := run(t, kernel, "", "-root", dir, "-timeouts", "700,0,0", "-apply"); status != exitOK {
+		t.Errorf("third time: status %d, errors %q", status, stderr)
+	}
+	status, stdout, stderr = run(t, kernel, "", "-root", dir, "-undo")
+	if status != exitOK || stderr != "" || !strings.Contains(stdout, "timeouts: restored") || !strings.Contains(stdout, "net.ipv4.vs.drop_entry: restored") {
+		t.Errorf("undo: status %d, errors %q, output:\n%s", status, stderr, stdout)
+	}
+	if diff := cmp.Diff(before, content(t, dir)); diff != "" {
+		t.Errorf("after undo (-want +got):\n%s", diff)
+	}
+	if _, stdout, _ := run(t, kernel, "", "-root", dir, "-timeouts", "900,120,300"); !strings.Contains(stdout, "udp: 900 120 300, wanted 900 120 300") {
+		t.Errorf("timeouts after undo: %s", stdout)
+	}
+	if status, stdout, _ := run(t, kernel, "", "-root", dir, "-undo"); status != exitOK || stdout != "nothing to undo\n" {
+		t.Errorf("undo again: status %d, output %q", status, stdout)
+	}
+}
+
+func TestCannotApply(t *testing.T) {
+	dir := fixture(t)
+	if err := os.RemoveAll(filepath.Join(dir, "proc/sys/net/ipv4/vs")); err != nil {
+		t.Fatal(err)
+	}
+	before := content(t, dir)
+	status, stdout, stderr := run(t, "", "", "-root", dir, "-role", "director-dr", "-apply")
+	if status != exitError || !strings.Contains(stderr, "module ip_vs is not loaded") {
+		t.Errorf("status %d, errors %q, output:\n%s", status, stderr, stdout)
+	}
+	if diff := cmp.Diff(before, content(t, dir)); diff != "" {
+		t.Errorf("changed all the same (-want +got):\n%s", diff)
+	}
+	if status, stdout, _ := run(t, "", "", "-root", dir, "-role", "director-dr"); status != exitOK || !strings.Contains(stdout, "cannot be applied at present") {
+		t.Errorf("showing: status %d, output:\n%s", status, stdout)
+	}
+	if status, _, stderr := run(t, "", "", "-root", filepath.Join(dir, "none"), "-undo"); status != exitError || stderr == "" {
+		t.Errorf("no such root: status %d, errors %q", status, stderr)
+	}
+	if status, _, stderr := run(t, "", "", "-root", dir, "-dev", "eth7"); status != exitError || !strings.Contains(stderr, "eth7") {
+		t.Errorf("no such card: status %d, errors %q", status, stderr)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := fixture(t)
+	list := "# comment\n\nnet.ipv4.tcp_tw_recycle = 1\nnet.ipv4.ip_forward = 0\nnonsense\n"
+	status, stdout, stderr := run(t, "", list, "-root", dir, "-check", "-", "-role", "director-nat")
+	const want = `3: gone: net.ipv4.tcp_tw_recycle = 1: gone since Linux 4.12: broke clients behind NAT
+4: harmful: net.ipv4.ip_forward = 0: a NAT director must route the replies of the real servers
+5: no sysctl: nonsense: not a kernel parameter
+`
+	if diff := cmp.Diff(want, stdout); status != exitOK || stderr != "" || diff != "" {
+		t.Errorf("status %d, errors %q, output (-want +got):\n%s", status, stderr, diff)
+	}
+	if status, _, stderr := run(t, "", "", "-root", dir, "-check", filepath.Join(dir, "none")); status != exitError || !strings.Contains(stderr, "none") {
+		t.Errorf("no such list: status %d, errors %q", status, stderr)
+	}
+}

@@ -1,0 +1,354 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/irq"
+	"github.com/golvs/lvs/sysctl"
+)
+
+const owner = "tune"
+
+// tuning is all that is applied in one step, and taken back in one.
+type tuning struct {
+	parameters sysctl.Plan
+	interrupts irq.Plan
+	table      *sysctl.ConnTabPlan
+	timeouts   *timeouts
+}
+
+// timeouts are those of IPVS before and after. They are not files, so they have a journal of their own.
+type timeouts struct {
+	Old ipvs.Timeouts `json:"old"`
+	New ipvs.Timeouts `json:"new"`
+}
+
+// tuner carries out a run.
+type tuner struct {
+	*program
+	options
+	tree       tree
+	parameters *sysctl.Host
+	interrupts *irq.Host
+	tuning
+}
+
+func newTuner(p *program, o options) (*tuner, error) {
+	t := &tuner{program: p, options: o}
+	folder := o.root
+	if folder == "" {
+		folder = "/"
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	t.tree = tree{root}
+	sc, ic := sysctl.Config{NetNS: o.netns}, irq.Config{}
+	if o.root != "" {
+		sc.Root, ic.Root = t.tree, t.tree
+	}
+	if t.parameters, err = sysctl.New(&sc); err != nil {
+		return nil, err
+	}
+	t.interrupts, err = irq.New(&ic)
+	return t, err
+}
+
+// tree is a folder as a root of packages sysctl and irq.
+type tree struct{ root *os.Root }
+
+func (t tree) Open(name string) (fs.File, error)         { return t.root.FS().Open(name) }
+func (t tree) ReadLink(name string) (string, error)      { return t.root.Readlink(name) }
+func (t tree) Lstat(name string) (fs.FileInfo, error)    { return t.root.Lstat(name) }
+func (t tree) Remove(name string) error                  { return t.root.Remove(name) }
+func (t tree) MkdirAll(name string, m fs.FileMode) error { return t.root.MkdirAll(name, m) }
+func (t tree) WriteFile(name string, data []byte, m fs.FileMode) error {
+	return t.root.WriteFile(name, data, m)
+}
+
+// journalFile is the name of a journal below the root.
+func (t *tuner) journalFile(name string) string {
+	return strings.TrimPrefix(path.Join("/", t.journal, name), "/")
+}
+
+// kernelClient connects to IPVS. Asking for its netlink family may load the module, so it is done only if it is there
+// or must be.
+func (t *tuner) kernelClient(ctx context.Context) (*ipvs.Client, func() error, error) {
+	return ipvstest.Dial(ctx, t.kernel, &ipvs.Config{NetNS: t.netns, Timeout: 30 * time.Second})
+}
+
+// plan finds out what is to be done.
+func (t *tuner) plan(ctx context.Context) error {
+	pages, err := t.parameters.MemoryPages()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t.profile.MemoryPages = pages
+	var lists [][]sysctl.Setting
+	for _, role := range t.roles {
+		lists = append(lists, role.Settings(t.profile))
+	}
+	settings := sysctl.Merge(lists...)
+	if t.tuning.parameters, err = t.parameters.Plan(settings); err != nil {
+		return err
+	}
+	if t.persist && len(settings) > 0 {
+		content, err := sysctl.FormatList(owner, settings)
+		if err != nil {
+			return err
+		}
+		if err := t.parameters.AddFile(&t.tuning.parameters, "etc/sysctl.d/90-lvs.conf", content, "for the next boot"); err != nil {
+			return err
+		}
+		// Parameters of a module that is loaded later than sysctl.d is read would be passed over.
+		if err := t.parameters.AddFile(&t.tuning.parameters, "etc/modules-load.d/lvs.conf", []byte("# Written by "+owner+".\nip_vs\n"), "before sysctl.d is read"); err != nil {
+			return err
+		}
+	}
+	if t.conns > 0 {
+		if err := t.planTable(ctx, pages); err != nil {
+			return err
+		}
+	}
+	if len(t.devices) > 0 {
+		if t.tuning.interrupts, err = t.interrupts.Plan(t.devices, irq.PlanOptions{Steering: true, Transmit: true}); err != nil {
+			return err
+		}
+	}
+	if t.options.timeouts != (ipvs.Timeouts{}) {
+		return t.planTimeouts(ctx)
+	}
+	return nil
+}
+
+func (t *tuner) planTable(ctx context.Context, pages uint64) error {
+	var size uint32
+	if _, err := fs.Stat(t.tree, "sys/module/ip_vs"); err == nil || t.kernel != "" {
+		// Without the privilege the module's parameter file says it as well.
+		if c, done, err := t.kernelClient(ctx); err == nil {
+			if info, err := c.Info(ctx); err == nil {
+				size = info.ConnTabSize
+			}
+			if err := done(); err != nil {
+				return err
+			}
+		}
+	}
+	table, err := t.parameters.ConnTab(size)
+	if err != nil {
+		return err
+	}
+	kernel, err := t.parameters.Kernel()
+	if err != nil {
+		return err
+	}
+	plan, err := table.Plan(sysctl.ConnTabBits(t.conns), kernel, pages, owner)
+	if err != nil {
+		return err
+	}
+	t.table = &plan
+	if t.persist && plan.File != "" {
+		return t.parameters.AddFile(&t.tuning.parameters, plan.File, plan.Content, "for the next load of ip_vs")
+	}
+	return nil
+}
+
+func (t *tuner) planTimeouts(ctx context.Context) error {
+	c, done, err := t.kernelClient(ctx)
+	if err != nil {
+		return err
+	}
+	old, err := c.Timeouts(ctx)
+	if err := errors.Join(err, done()); err != nil {
+		return err
+	}
+	want := t.options.timeouts
+	for _, f := range [...]struct{ want, old *time.Duration }{{&want.TCP, &old.TCP}, {&want.TCPFin, &old.TCPFin}, {&want.UDP, &old.UDP}} {
+		if *f.want == 0 {
+			*f.want = *f.old
+		}
+	}
+	t.tuning.timeouts = &timeouts{Old: old, New: want}
+	return nil
+}
+
+// show prints the plan.
+func (t *tuner) show() {
+	fmt.Fprint(t.stdout, t.tuning.parameters)
+	if t.table != nil {
+		fmt.Fprintf(t.stdout, "%v", t.table)
+		fmt.Fprintf(t.stdout, "  %d connections take %d MiB besides\n", t.conns, sysctl.EntryBytes(t.conns)>>20)
+	}
+	fmt.Fprint(t.stdout, t.tuning.interrupts)
+	if to := t.tuning.timeouts; to != nil {
+		fmt.Fprintf(t.stdout, "timeouts tcp tcpfin udp: %s, wanted %s\n", seconds(to.Old), seconds(to.New))
+	}
+	if err := t.tuning.parameters.Err(); err != nil && !t.options.apply {
+		fmt.Fprintln(t.stdout, "this cannot be applied at present: see the lines with missing or refuse")
+	}
+}
+
+func seconds(t ipvs.Timeouts) string {
+	return fmt.Sprintf("%d %d %d", t.TCP/time.Second, t.TCPFin/time.Second, t.UDP/time.Second)
+}
+
+// apply carries out the plan and verifies it. Each part takes itself back if it fails; what was applied before it stays
+// until -undo, which goes back to before the first run.
+func (t *tuner) apply(ctx context.Context) error {
+	report, err := t.parameters.Apply(ctx, t.tuning.parameters, &sysctl.ApplyOptions{Journal: t.journalFile("sysctl.json")})
+	if err != nil {
+		return err
+	}
+	results, err := t.interrupts.Apply(ctx, t.tuning.interrupts, &irq.ApplyOptions{Journal: t.journalFile("irq.json"), AllOrNothing: true})
+	moved := 0
+	for _, r := range results {
+		if r.Status == irq.Changed {
+			moved++
+		}
+		if r.Err != nil {
+			fmt.Fprintln(t.stdout, r)
+		}
+	}
+	if err == nil && t.tuning.timeouts != nil && t.tuning.timeouts.Old != t.tuning.timeouts.New {
+		err = t.applyTimeouts(ctx)
+	}
+	if err != nil {
+		fmt.Fprintf(t.stdout, "stays applied: %d parameters and files; tune -undo takes that back\n", len(report.Written))
+		return err
+	}
+	for _, d := range t.parameters.Verify(t.tuning.parameters) {
+		fmt.Fprintln(t.stdout, "differs:", d)
+	}
+	for _, d := range t.interrupts.Verify(t.tuning.interrupts) {
+		fmt.Fprintln(t.stdout, "differs:", d)
+	}
+	fmt.Fprintf(t.stdout, "applied: %d parameters and files, %d interrupts and queues; tune -undo takes it back\n", len(report.Written), moved)
+	return nil
+}
+
+func (t *tuner) applyTimeouts(ctx context.Context) error {
+	name := t.journalFile("timeouts.json")
+	entry := *t.tuning.timeouts
+	if before, err := t.loadTimeouts(); err == nil && before.New == entry.Old {
+		entry.Old = before.Old // undoing goes back to before the first run
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	data, err := json.Marshal(entry)
+	if err != nil {
+		return err
+	}
+	if err := t.tree.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := t.tree.WriteFile(name, data, 0o600); err != nil {
+		return err
+	}
+	return t.setTimeouts(ctx, entry.New)
+}
+
+func (t *tuner) loadTimeouts() (timeouts, error) {
+	var entry timeouts
+	data, err := fs.ReadFile(t.tree, t.journalFile("timeouts.json"))
+	if err != nil {
+		return entry, err
+	}
+	if err := json.Unmarshal(data, &entry); err != nil {
+		return entry, fmt.Errorf("journal %s: %w", t.journalFile("timeouts.json"), err)
+	}
+	return entry, nil
+}
+
+func (t *tuner) setTimeouts(ctx context.Context, want ipvs.Timeouts) error {
+	c, done, err := t.kernelClient(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.SetTimeouts(ctx, want), done())
+}
+
+// undo restores what was before, the last thing first.
+func (t *tuner) undo(ctx context.Context) error {
+	restored := 0
+	var errs []error
+	if entry, err := t.loadTimeouts(); err == nil {
+		if err := t.undoTimeouts(ctx, entry); err != nil {
+			errs = append(errs, err)
+		} else {
+			restored++
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	files, err := t.interrupts.Undo(ctx, t.journalFile("irq.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, r := range files {
+		fmt.Fprintf(t.stdout, "/%s: %v\n", r.File, r.Outcome)
+		restored++
+	}
+	keys, err := t.parameters.Undo(ctx, t.journalFile("sysctl.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, r := range keys {
+		fmt.Fprintf(t.stdout, "%s: %v\n", r.Name, r.Outcome)
+		restored++
+	}
+	if restored == 0 && len(errs) == 0 {
+		fmt.Fprintln(t.stdout, "nothing to undo")
+	}
+	return errors.Join(errs...)
+}
+
+func (t *tuner) undoTimeouts(ctx context.Context, entry timeouts) error {
+	c, done, err := t.kernelClient(ctx)
+	if err != nil {
+		return err
+	}
+	now, err := c.Timeouts(ctx)
+	outcome := sysctl.RestoreForeign
+	switch {
+	case err != nil:
+	case now == entry.Old:
+		outcome = sysctl.RestoreNotNeeded
+	case now == entry.New:
+		err, outcome = c.SetTimeouts(ctx, entry.Old), sysctl.RestoreDone
+	}
+	if err := errors.Join(err, done()); err != nil {
+		return err
+	}
+	fmt.Fprintln(t.stdout, "timeouts:", outcome)
+	return t.tree.Remove(t.journalFile("timeouts.json"))
+}
+
+// check judges a list.
+func (t *tuner) check() error {
+	var in io.Reader = t.stdin
+	if t.options.check != "-" {
+		f, err := os.Open(t.options.check)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	findings, err := t.parameters.Check(in, t.role())
+	for _, f := range findings {
+		fmt.Fprintln(t.stdout, f)
+	}
+	return err
+}
