@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 
 	"github.com/golvs/lvs/sysctl"
 )
@@ -52,7 +53,9 @@ func (c Cause) String() string {
 
 // Check says whether this machine would answer for a virtual address on a device, and whether it would announce it, and
 // what decides. It is computed from the settings: nothing is sent. The asker is the address of whoever asks; it matters
-// for the value 2 of arp_ignore only, and invalid means one in the same subnet. See [Host.Probe] for asking really.
+// for the value 2 of arp_ignore only, and invalid means one in the same subnet. With strict return path filtering
+// (rp_filter 1) the kernel also ignores an asker whom it would not reach by the device; that is not computed. See
+// [Host.Probe] for asking really.
 //
 // The error matches fs.ErrNotExist if there is no such device, fs.ErrInvalid for an impossible address, and is
 // otherwise that of [Host.State].
@@ -140,7 +143,7 @@ func (s State) asked(vip netip.Addr, device string, asker netip.Addr, local bool
 		return false, Cause{Text: "not an address of this machine"}
 	}
 	v, key := s.effective(device, "arp_ignore")
-	own, onDevice := s.onDevice(vip, device)
+	_, onDevice := s.onDevice(vip, device)
 	switch v {
 	case 1:
 		if onDevice {
@@ -151,8 +154,11 @@ func (s State) asked(vip netip.Addr, device string, asker netip.Addr, local bool
 		if !onDevice {
 			return false, Cause{key, v, "answers only for addresses of the device itself"}
 		}
-		if asker.IsValid() && !own.Prefix.Contains(asker) {
-			return false, Cause{key, v, fmt.Sprintf("answers only those in the subnet of the address, and %v is not in %v", asker, own.Prefix.Masked())}
+		shared := slices.ContainsFunc(s.addressesOf(device, true), func(a Address) bool {
+			return a.Prefix.Contains(vip) && a.Prefix.Contains(asker)
+		})
+		if asker.IsValid() && !shared {
+			return false, Cause{key, v, fmt.Sprintf("answers only those in the same subnet of the device, and %v is in none with %v", asker, vip)}
 		}
 		return true, Cause{key, v, "answers for addresses of the device itself to those in the same subnet"}
 	case 3:

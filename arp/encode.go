@@ -163,7 +163,8 @@ func encodeDumpProxies(fam uint8) (netlink.Message, error) {
 func genericHeader(cmd uint8) []byte { return []byte{cmd, 1, 0, 0} }
 
 func encodeGetFamily(name string) (netlink.Message, error) {
-	return message(typeCtrl, flagsChange, genericHeader(ctrlGetFamily), func(ae *netlink.AttributeEncoder) {
+	// Without an acknowledgement, which would come in a message of its own after the answer.
+	return message(typeCtrl, netlink.Request, genericHeader(ctrlGetFamily), func(ae *netlink.AttributeEncoder) {
 		ae.String(ctrlFamilyName, name)
 	})
 }

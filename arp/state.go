@@ -151,12 +151,19 @@ func (s State) addressesOf(dev string, ip4 bool) []Address {
 	return list
 }
 
-// isLocal says whether packets for an address are for this machine, and by which route.
+// isLocal says whether packets for an address are for this machine, and by which route. The subnet of another device is
+// more specific than, say, a whole 10.0.0.0/8 on lo, and wins (observed on Linux 6.1 and 6.12, without rules of ip-rule(8),
+// with which table local always goes first). Other routes are not looked at.
 func (s State) isLocal(addr netip.Addr) (LocalRoute, bool) {
 	var best LocalRoute
 	for _, r := range s.Local {
 		if r.Prefix.Contains(addr) && (!best.Prefix.IsValid() || r.Prefix.Bits() > best.Prefix.Bits()) {
 			best = r
+		}
+	}
+	for _, a := range s.Addresses {
+		if l, ok := s.Link(a.Device); ok && l.Up() && l.Flags&LinkLoopback == 0 && a.Prefix.Contains(addr) && a.Prefix.Bits() > best.Prefix.Bits() && a.Addr() != addr {
+			return LocalRoute{}, false
 		}
 	}
 	return best, best.Prefix.IsValid()

@@ -129,7 +129,7 @@ func (s State) Status(vips ...netip.Addr) (Status, error) {
 	}
 	for _, a := range s.Addresses {
 		l, ok := s.Link(a.Device)
-		if _, err := checkVIP(a.Addr()); err == nil && ok && !l.Resolves() && !helpers[a.Addr()] {
+		if _, err := checkVIP(a.Addr()); err == nil && ok && !l.Resolves() && !helpers[a.Addr()] && !automatic.Contains(a.Addr()) {
 			add(a.Addr())
 		}
 	}
@@ -156,6 +156,9 @@ func (s State) Status(vips ...netip.Addr) (Status, error) {
 	return st, nil
 }
 
+// automatic are the addresses that the kernel gives a sit device by itself, with its IPv4 address in the last bytes.
+var automatic = netip.MustParsePrefix("::/96")
+
 func (st *Status) problem(kind ProblemKind, vip netip.Addr, device, text string) {
 	st.Problems = append(st.Problems, Problem{kind, vip, device, text})
 }
@@ -174,7 +177,7 @@ func (st *Status) vip(s State, vip netip.Addr, recorded bool) {
 		case l.Resolves():
 			st.problem(WrongDevice, vip, a.Device, "the device always answers for its own addresses")
 		case !a.host() && vip.Is4():
-			st.problem(WrongMask, vip, a.Device, fmt.Sprintf("with length %d all of %v passes for this machine's", a.Prefix.Bits(), a.Prefix.Masked()))
+			st.problem(WrongMask, vip, a.Device, fmt.Sprintf("with length %d all of %v that no device's subnet covers passes for this machine's", a.Prefix.Bits(), a.Prefix.Masked()))
 		case !a.host():
 			st.problem(WrongMask, vip, a.Device, fmt.Sprintf("with length %d this machine sends packets for %v there", a.Prefix.Bits(), a.Prefix.Masked()))
 		}
