@@ -31,8 +31,8 @@ func ParseDrainTarget(s string) (DrainTarget, error) {
 	return DrainTarget(n), err
 }
 
-// left returns how much of the target is left.
-func (t DrainTarget) left(d *DestinationStatus) uint32 {
+// Left returns how much a destination still has of what the target waits for.
+func (t DrainTarget) Left(d DestinationStatus) uint32 {
 	n := d.Active
 	if t >= DrainConnections {
 		n += d.Inactive
@@ -100,7 +100,7 @@ func (c *Client) Drain(ctx context.Context, id ServiceID, addr netip.AddrPort, o
 	if err != nil {
 		return err
 	}
-	progress(DrainProgress{Destination: d, Left: opts.Until.left(&d), Warning: c.drainWarning(service.Service)})
+	progress(DrainProgress{Destination: d, Left: opts.Until.Left(d), Warning: c.drainWarning(service.Service)})
 	if before := d.Destination; before.Weight != 0 {
 		quiesced := before
 		quiesced.Weight = 0
@@ -125,7 +125,7 @@ func (c *Client) Drain(ctx context.Context, id ServiceID, addr netip.AddrPort, o
 		if d, err = c.Destination(ctx, id, addr); err != nil {
 			return err
 		}
-		left := opts.Until.left(&d)
+		left := opts.Until.Left(d)
 		progress(DrainProgress{Destination: d, Left: left, Elapsed: time.Since(start)})
 		if left == 0 {
 			break

@@ -31,7 +31,7 @@ func (d *director) plan(ctx context.Context) ([]step, error) {
 	table, err := ipvsadm.ReadService(ctx, d.client, want.ID)
 	switch {
 	case errors.Is(err, ipvs.ErrNoService):
-		table.Services = []ipvsadm.TableEntry{{}}
+		table.Services = []ipvs.ServiceSnapshot{{}}
 		steps = append(steps, step{
 			ipvsadm.Operation{Command: ipvsadm.AddService, Service: want},
 			ipvsadm.Operation{Command: ipvsadm.DeleteService, Service: id},
@@ -126,7 +126,7 @@ func (d *director) status(ctx context.Context) error {
 		return err
 	}
 	if table.Services == nil {
-		table.Services = []ipvsadm.TableEntry{}
+		table.Services = []ipvs.ServiceSnapshot{}
 	}
 	findings := d.findings(table)
 	if d.json {

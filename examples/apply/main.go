@@ -1,0 +1,282 @@
+// Program apply makes the kernel's IPVS table equal a file: it compares the two and changes what differs, so that
+// connections and counters of everything else stay, and services are served on the way.
+//
+//	apply rules.txt                     a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
+//	apply -n rules.txt                  only shows what it would do
+//	apply -owned 192.0.2.0/24 rules.txt leaves all services alone that are not in that network
+//	apply -dump                         writes the table as JSON
+//
+// A rule file says nothing about timeouts and sync daemons, which then stay; JSON can.
+//
+// The exit status is 0 if there is nothing to do, 3 if something was changed (with -n: would be), 1 if something failed,
+// and 2 after a mistake on the command line. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvsadm"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+// Exit statuses.
+const (
+	exitSame    = 0
+	exitError   = 1
+	exitUsage   = 2
+	exitChanged = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// program is what a run depends on.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	kernel         string // see ipvstest.Dial
+}
+
+// owners are the services that a run may touch; none means all.
+type owners struct {
+	nets []netip.Prefix
+	ids  map[ipvs.ServiceID]bool
+}
+
+// Set reads a flag's value: a network or an address for services by address, or a service.
+func (o *owners) Set(s string) error {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		o.nets = append(o.nets, p.Masked())
+		return nil
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		o.nets = append(o.nets, netip.PrefixFrom(a, a.BitLen()))
+		return nil
+	}
+	id, err := ipvs.ParseServiceID(s)
+	if err != nil {
+		return errors.New(`not a network, an address, or a service such as "TCP 192.0.2.1:80" or "FWM 7"`)
+	}
+	if o.ids == nil {
+		o.ids = make(map[ipvs.ServiceID]bool)
+	}
+	o.ids[id] = true
+	return nil
+}
+
+// String is what the flag package prints.
+func (o *owners) String() string { return "" }
+
+func (o *owners) owns(id ipvs.ServiceID) bool {
+	for _, n := range o.nets {
+		if !id.IsMark() && n.Contains(id.Addr.Addr()) {
+			return true
+		}
+	}
+	return o.ids[id]
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	var (
+		opts  ipvs.ApplyOptions
+		owned owners
+		cfg   = ipvs.Config{Timeout: time.Minute}
+	)
+	fs := flag.NewFlagSet("apply", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	dump := fs.Bool("dump", false, "write the table as JSON, change nothing")
+	asJSON := fs.Bool("json", false, "print the report as JSON")
+	fs.BoolVar(&opts.DryRun, "n", false, "only show what would be done")
+	fs.BoolVar(&opts.StopOnError, "stop", false, "stop at the first change that fails")
+	fs.BoolVar(&opts.KeepWeights, "keep-weights", false, "leave the weights of real servers that are there already")
+	fs.BoolVar(&opts.KeepExtra, "keep-extra", false, "leave services and real servers that are not in the file")
+	fs.BoolVar(&opts.Quiesce, "quiesce", false, "set the weight of what is not in the file to 0 instead of deleting it")
+	fs.BoolVar(&opts.KeepOrder, "order", false, "bring real servers into the file's order too, by deleting and adding them")
+	fs.Var(&owned, "owned", "touch only these services: a `network`, an address, \"TCP 192.0.2.1:80\" or \"FWM 7\"; may be repeated")
+	fs.StringVar(&cfg.NetNS, "netns", "", "network namespace, a `name` or a path; default this one")
+	mistake := func(format string, args ...any) int {
+		fmt.Fprintf(p.stderr, "apply: "+format+"\n", args...)
+		return exitUsage
+	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(p.stdout, "usage: apply [flags] FILE    (- is the standard input)")
+		fs.SetOutput(p.stdout)
+		fs.PrintDefaults()
+		return exitSame
+	case err != nil:
+		return mistake("%v", err)
+	case *dump && fs.NArg() > 0:
+		return mistake("unexpected argument %q with -dump", fs.Arg(0))
+	case !*dump && fs.NArg() != 1:
+		return mistake("one file is needed; \"apply -h\" shows the flags")
+	}
+	if owned.nets != nil || owned.ids != nil {
+		opts.Owned = owned.owns
+	}
+	fail := func(err error) int {
+		fmt.Fprintf(p.stderr, "apply: %v\n", err)
+		if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
+			fmt.Fprintf(p.stderr, "apply: %s\n", oe.Hint())
+		}
+		return exitError
+	}
+	var want ipvs.Ruleset
+	if !*dump {
+		var err error
+		if want, err = p.read(ctx, fs.Arg(0)); err != nil {
+			return fail(err)
+		}
+	}
+	c, done, err := ipvstest.Dial(ctx, p.kernel, &cfg)
+	if err != nil {
+		return fail(err)
+	}
+	status := exitSame
+	if *dump {
+		err = p.dump(ctx, c)
+	} else {
+		var report ipvs.Report
+		report, err = c.Apply(ctx, want, &opts)
+		if len(report.Changes) > 0 {
+			status = exitChanged
+		}
+		err = errors.Join(err, p.print(report, opts.DryRun, *asJSON))
+	}
+	if err = errors.Join(err, done()); err != nil {
+		return fail(err)
+	}
+	return status
+}
+
+// read reads the wanted table, JSON if it begins with a brace.
+func (p *program) read(ctx context.Context, name string) (ipvs.Ruleset, error) {
+	var text []byte
+	var err error
+	if name == "-" {
+		name = "standard input"
+		text, err = io.ReadAll(p.stdin)
+	} else {
+		text, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return ipvs.Ruleset{}, err
+	}
+	rules := readRules
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		rules = readJSON
+	}
+	want, err := rules(ctx, text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return want, err
+}
+
+func readJSON(_ context.Context, text []byte) (want ipvs.Ruleset, err error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	return want, dec.Decode(&want)
+}
+
+// readRules runs the rules on a kernel in memory and takes the table that they make, so that lines that edit and delete
+// mean what they say, and those that a kernel would refuse are named.
+func readRules(ctx context.Context, text []byte) (ipvs.Ruleset, error) {
+	parser := ipvsadm.Parser{Strict: true, Lossless: true}
+	rules, err := parser.ReadRules(ctx, bytes.NewReader(text))
+	if err != nil {
+		return ipvs.Ruleset{}, err
+	}
+	c, done, err := ipvstest.Dial(ctx, "memory:", nil)
+	if err != nil {
+		return ipvs.Ruleset{}, err
+	}
+	defer func() { _ = done() }()
+	for _, r := range rules {
+		if !r.Operation.Command.Changes() {
+			return ipvs.Ruleset{}, fmt.Errorf("line %d: %v is not a change", r.Line, r.Operation.Command)
+		}
+		if err := r.Operation.Apply(ctx, c); err != nil {
+			return ipvs.Ruleset{}, fmt.Errorf("line %d: %w", r.Line, err)
+		}
+	}
+	want, err := c.Ruleset(ctx)
+	if err != nil {
+		return ipvs.Ruleset{}, err
+	}
+	// What the file does not mention stays as it is.
+	mentioned := func(commands ...ipvsadm.Command) bool {
+		for _, r := range rules {
+			for _, c := range commands {
+				if r.Operation.Command == c {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	if !mentioned(ipvsadm.SetTimeouts) {
+		want.Timeouts = nil
+	}
+	if !mentioned(ipvsadm.StartDaemon, ipvsadm.StopDaemon) {
+		want.Daemons = nil
+	}
+	return want, nil
+}
+
+func (p *program) dump(ctx context.Context, c *ipvs.Client) error {
+	rules, err := c.Ruleset(ctx)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(p.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(rules)
+}
+
+// print shows the changes, or what became of those that failed.
+func (p *program) print(r ipvs.Report, dryRun, asJSON bool) error {
+	if asJSON {
+		type row struct {
+			ipvs.Change
+			State ipvs.State `json:"state"`
+			Error string     `json:"error,omitempty"`
+		}
+		rows := make([]row, len(r.Changes))
+		for i := range rows {
+			rows[i] = row{Change: r.Changes[i], State: r.Outcomes[i].State}
+			if err := r.Outcomes[i].Err; err != nil {
+				rows[i].Error = err.Error()
+			}
+		}
+		enc := json.NewEncoder(p.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(rows)
+	}
+	var b strings.Builder
+	for i := range r.Changes {
+		if state := r.Outcomes[i].State; !dryRun && state != ipvs.Applied {
+			fmt.Fprintf(&b, "%v: ", state)
+		}
+		fmt.Fprintln(&b, &r.Changes[i])
+	}
+	_, err := io.WriteString(p.stdout, b.String())
+	return err
+}

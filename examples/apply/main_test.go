@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func run(t *testing.T, kernel, stdin string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, kernel: kernel}
+	status = p.run(t.Context(), args)
+	return status, out.String(), errs.String()
+}
+
+const rules = `# two services
+-A -t 192.0.2.1:80 -s wlc
+-a -t 192.0.2.1:80 -r 10.0.0.2:80 -g -w 1
+-a -t 192.0.2.1:80 -r 10.0.0.3:80 -g -w 2 -x 100 -y 50
+-A -f 7 -6 -s rr -p 300
+`
+
+func TestApply(t *testing.T) {
+	dir := t.TempDir()
+	kernel := "memory:" + filepath.Join(dir, "kernel")
+	file := filepath.Join(dir, "rules")
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const all = `add service TCP 192.0.2.1:80 wlc
+add destination TCP 192.0.2.1:80 -> 10.0.0.2:80 Route weight 1
+add destination TCP 192.0.2.1:80 -> 10.0.0.3:80 Route weight 2 thresholds 100/50
+add service FWM 7 IPv6 rr persistent 5m0s mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff
+`
+	steps := []struct {
+		stdin  string
+		args   []string
+		status int
+		out    string
+	}{
+		{"", []string{"-n", file}, exitChanged, all},
+		{"", []string{file}, exitChanged, all},
+		{"", []string{file}, exitSame, ""},
+		{"-A -t 192.0.2.1:80 -s wlc\n-a -t 192.0.2.1:80 -r 10.0.0.3:80 -g -w 5 -x 100 -y 50", []string{"-owned", "192.0.2.0/24", "-"}, exitChanged,
+			"set destination TCP 192.0.2.1:80 -> 10.0.0.3:80 Route weight 5 thresholds 100/50\ndelete destination TCP 192.0.2.1:80 -> 10.0.0.2:80\n"},
+		{"-C", []string{"-n", "-owned", "FWM 7 IPv6", "-"}, exitChanged, "delete service FWM 7 IPv6\n"},
+		{"-C", []string{"-quiesce", "-"}, exitChanged, "set destination TCP 192.0.2.1:80 -> 10.0.0.3:80 Route weight 0 thresholds 100/50\n"},
+		{`{"services": null, "timeouts": {"tcp": 60000000000, "tcpFin": 0, "udp": 0}}`, []string{"-"}, exitChanged, "set timeouts tcp 1m0s tcpfin 0s udp 0s\n"},
+	}
+	for _, s := range steps {
+		status, out, errs := run(t, kernel, s.stdin, s.args...)
+		if diff := cmp.Diff(s.out, out); diff != "" || status != s.status || errs != "" {
+			t.Fatalf("apply %v: status %d, want %d; %s\noutput (-want +got):\n%s", s.args, status, s.status, errs, diff)
+		}
+	}
+
+	// The table as JSON, and back into an empty one.
+	status, dump, errs := run(t, kernel, "", "-dump")
+	if status != exitSame {
+		t.Fatal(errs)
+	}
+	second := "memory:" + filepath.Join(dir, "second")
+	if status, _, errs := run(t, second, dump, "-"); status != exitChanged {
+		t.Fatal(errs)
+	}
+	if _, again, _ := run(t, second, "", "-dump"); again != dump {
+		t.Fatalf("dump (-first +second):\n%s", cmp.Diff(dump, again))
+	}
+	status, out, _ := run(t, second, rules, "-json", "-")
+	var rows []struct{ Kind, State string }
+	if err := json.Unmarshal([]byte(out), &rows); err != nil || status != exitChanged || len(rows) == 0 || rows[0].State != "applied" {
+		t.Fatalf("status %d, %v\n%s", status, err, out)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	tests := []struct {
+		stdin  string
+		args   []string
+		status int
+		want   string
+	}{
+		{"", nil, exitUsage, "one file is needed"},
+		{"", []string{"-dump", "x"}, exitUsage, `unexpected argument "x"`},
+		{"", []string{"-bogus", "x"}, exitUsage, "flag provided but not defined"},
+		{"", []string{"-owned", "x", "-"}, exitUsage, "not a network"},
+		{"", []string{"/no/such/file"}, exitError, "no such file"},
+		{"-A -t 192.0.2.1:80\n-A -t 192.0.2.1:80\n", []string{"-"}, exitError, "standard input: line 2: ipvs: add service TCP 192.0.2.1:80: service exists"},
+		{"-A -t 192.0.2.1:80\n-Q\n", []string{"-"}, exitError, "2"},
+		{"-L\n", []string{"-"}, exitError, "command changes nothing"},
+		{`{"service": []}`, []string{"-"}, exitError, `unknown field "service"`},
+		{"-A -t 192.0.2.1:80\n", []string{"-owned", "10.0.0.0/8", "-"}, exitError, "TCP 192.0.2.1:80 belongs to somebody else"},
+	}
+	for _, tt := range tests {
+		status, out, errs := run(t, "memory:", tt.stdin, tt.args...)
+		if status != tt.status || out != "" || !strings.Contains(errs, tt.want) {
+			t.Errorf("apply %v: status %d, output %q, error %q; want %d, %q", tt.args, status, out, errs, tt.status, tt.want)
+		}
+	}
+	if status, out, _ := run(t, "memory:", "", "-h"); status != exitSame || !strings.Contains(out, "usage: apply") {
+		t.Errorf("help: status %d, %q", status, out)
+	}
+}

@@ -1,0 +1,152 @@
+// Program drain takes one real server out of service without dropping a connection: weight 0, wait until its connections
+// are gone, delete.
+//
+//	drain -service "TCP 192.0.2.1:80" -real 10.0.0.2:80
+//	drain -service "FWM 7" -real 10.0.0.2:0 -until templates -timeout 10m -keep
+//
+// If it is interrupted, or the time is over, the weight that the server had is restored, and the exit status is 1. After a
+// crash another run goes on. The status is 0 when the server is drained, 2 after a mistake on the command line.
+// LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// program is what a run depends on.
+type program struct {
+	stdout, stderr io.Writer
+	kernel         string // see ipvstest.Dial
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	var (
+		id      ipvs.ServiceID
+		addr    netip.AddrPort
+		opts    ipvs.DrainOptions
+		netns   string
+		timeout time.Duration
+		asJSON  bool
+		dryRun  bool
+	)
+	fs := flag.NewFlagSet("drain", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.TextVar(&id, "service", ipvs.ServiceID{}, "`service`, such as \"TCP 192.0.2.1:80\" or \"FWM 7 IPv6\" (required)")
+	fs.TextVar(&addr, "real", netip.AddrPort{}, "`address` and port of the real server (required)")
+	fs.Func("until", "`what` has to be gone: active, connections or templates (default active)", func(s string) (err error) {
+		opts.Until, err = ipvs.ParseDrainTarget(s)
+		return err
+	})
+	fs.DurationVar(&opts.Interval, "interval", time.Second, "`time` between two looks")
+	fs.DurationVar(&timeout, "timeout", 0, "give up after this `time`; 0 for never")
+	fs.BoolVar(&opts.Keep, "keep", false, "leave the real server in the table with weight 0")
+	fs.BoolVar(&asJSON, "json", false, "print each look as a line of JSON")
+	fs.BoolVar(&dryRun, "n", false, "only show how much there is to wait for")
+	fs.StringVar(&netns, "netns", "", "network namespace, a `name` or a path; default this one")
+	mistake := func(format string, args ...any) int {
+		fmt.Fprintf(p.stderr, "drain: "+format+"\n", args...)
+		return exitUsage
+	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(p.stdout, "usage: drain -service SERVICE -real ADDRESS:PORT [flags]")
+		fs.SetOutput(p.stdout)
+		fs.PrintDefaults()
+		return exitOK
+	case err != nil:
+		return mistake("%v", err)
+	case fs.NArg() > 0:
+		return mistake("unexpected argument %q", fs.Arg(0))
+	case id == ipvs.ServiceID{}:
+		return mistake("-service is required")
+	case !addr.IsValid():
+		return mistake("-real is required")
+	case opts.Interval <= 0:
+		return mistake("-interval %v is not above 0", opts.Interval)
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	fail := func(err error) int {
+		fmt.Fprintf(p.stderr, "drain: %v\n", err)
+		if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
+			fmt.Fprintf(p.stderr, "drain: %s\n", oe.Hint())
+		}
+		return exitError
+	}
+	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: netns})
+	if err != nil {
+		return fail(err)
+	}
+	opts.Progress = p.progress(asJSON)
+	if dryRun {
+		d, getErr := c.Destination(ctx, id, addr)
+		if err = getErr; err == nil {
+			opts.Progress(ipvs.DrainProgress{Destination: d, Left: opts.Until.Left(d)})
+		}
+	} else {
+		err = c.Drain(ctx, id, addr, &opts)
+	}
+	if err = errors.Join(err, done()); err != nil {
+		return fail(err)
+	}
+	return exitOK
+}
+
+// progress prints a line when something has changed since the last one.
+func (p *program) progress(asJSON bool) func(ipvs.DrainProgress) {
+	var last [4]uint32
+	first := true
+	return func(d ipvs.DrainProgress) {
+		now := [4]uint32{d.Destination.Weight, d.Destination.Active, d.Destination.Inactive, d.Destination.Persistent}
+		if d.Warning != "" {
+			fmt.Fprintf(p.stderr, "drain: %s\n", d.Warning)
+		}
+		if now == last && !first {
+			return
+		}
+		last, first = now, false
+		if asJSON {
+			_ = json.NewEncoder(p.stdout).Encode(struct {
+				Seconds    float64 `json:"seconds"`
+				Weight     uint32  `json:"weight"`
+				Active     uint32  `json:"active"`
+				Inactive   uint32  `json:"inactive"`
+				Persistent uint32  `json:"persistent"`
+				Left       uint32  `json:"left"`
+			}{d.Elapsed.Seconds(), now[0], now[1], now[2], now[3], d.Left})
+			return
+		}
+		fmt.Fprintf(p.stdout, "%7.1fs  weight %d, %d active, %d inactive, %d templates: %d left\n",
+			d.Elapsed.Seconds(), now[0], now[1], now[2], now[3], d.Left)
+	}
+}

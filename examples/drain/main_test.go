@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program{stdout: &out, stderr: &errs, kernel: kernel}
+	status = p.run(t.Context(), args)
+	return status, out.String(), errs.String()
+}
+
+func TestDrain(t *testing.T) {
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel")
+	c, done, err := ipvstest.Dial(t.Context(), kernel, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := ipvs.ParseServiceID("TCP 192.0.2.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.AddService(t.Context(), ipvs.Service{ID: id, Scheduler: "rr", Flags: ipvs.Persistent}); err != nil {
+		t.Fatal(err)
+	}
+	var d ipvs.Destination
+	if err := d.Addr.UnmarshalText([]byte("10.0.0.2:80")); err != nil {
+		t.Fatal(err)
+	}
+	d.Weight = 3
+	if err := c.AddDestination(t.Context(), id, d); err != nil {
+		t.Fatal(err)
+	}
+	if err := done(); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{"-service", "TCP 192.0.2.1:80", "-real", "10.0.0.2:80"}
+	status, out, errs := run(t, kernel, append(flags, "-n")...)
+	if status != exitOK || out != "    0.0s  weight 3, 0 active, 0 inactive, 0 templates: 0 left\n" || errs != "" {
+		t.Fatalf("status %d, %q, %q", status, out, errs)
+	}
+	status, out, errs = run(t, kernel, append(flags, "-until", "templates", "-json")...)
+	if status != exitOK || !strings.Contains(out, `"weight":0`) || !strings.Contains(errs, "expire_quiescent_template") {
+		t.Fatalf("status %d, %q, %q", status, out, errs)
+	}
+	if status, _, errs = run(t, kernel, flags...); status != exitError || !strings.Contains(errs, "no such destination") {
+		t.Fatalf("status %d, %q", status, errs)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	tests := map[string][]string{
+		"-service is required":   {"-real", "10.0.0.2:80"},
+		"-real is required":      {"-service", "FWM 7"},
+		"unexpected argument":    {"-service", "FWM 7", "-real", "10.0.0.2:80", "x"},
+		"invalid value \"x\"":    {"-service", "x"},
+		"unknown target":         {"-until", "x"},
+		"-interval -1s is not":   {"-service", "FWM 7", "-real", "10.0.0.2:80", "-interval", "-1s"},
+		"flag provided but not ": {"-bogus"},
+	}
+	for want, args := range tests {
+		if status, out, errs := run(t, "memory:", args...); status != exitUsage || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("drain %v: status %d, %q, %q; want %q", args, status, out, errs, want)
+		}
+	}
+	if status, out, _ := run(t, "memory:", "-h"); status != exitOK || !strings.HasPrefix(out, "usage: drain") {
+		t.Errorf("help: status %d, %q", status, out)
+	}
+}
