@@ -97,6 +97,12 @@ func (op Operation) applyDestination(ctx context.Context, c *ipvs.Client) error 
 		return err
 	}
 	whole := op.Command != DeleteDestination
+	if whole && op.mixed() {
+		// Not while a synchronisation daemon runs, which the kernel looks at first.
+		if list, listErr := c.Daemons(ctx); listErr == nil && len(list) > 0 {
+			return op.refuse(err, eINVAL, fs.ErrInvalid)
+		}
+	}
 	switch {
 	case whole && d.LowerThreshold > d.UpperThreshold:
 		return op.refuse(err, eRANGE, fs.ErrInvalid)
@@ -104,6 +110,11 @@ func (op Operation) applyDestination(ctx context.Context, c *ipvs.Client) error 
 		return op.refuse(err, eNOENT, ipvs.ErrNoDestination)
 	}
 	return op.refuse(err, eINVAL, fs.ErrInvalid)
+}
+
+// mixed reports whether the destination's family is not the service's.
+func (op Operation) mixed() bool {
+	return op.Destination.Addr.Addr().Is4() != (op.Service.ID.AddrFamily() == ipvs.IPv4)
 }
 
 // refuse makes the kernel's answer of what the client found out without it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -97,6 +98,23 @@ func TestRefusals(t *testing.T) {
 		}
 		if text, status := ipvsadm.Explain(op.Command, err); text != want || status != 255 {
 			t.Errorf("%s: %q, %d instead of %q", line, text, status, want)
+		}
+	}
+	// A daemon that runs forbids servers of another family, whatever else is wrong with them.
+	c := newClient(t)
+	restore(t, c, &ipvsadm.Parser{}, "-A -f 1 -6\n--start-daemon backup --mcast-interface lo\n")
+	for _, line := range []string{"-a -f 1 -6 -r 10.0.0.9 -i -y 5", "-e -f 1 -6 -r 10.0.0.9 -i -y 5", "-a -f 1 -6 -r 10.0.0.9 -i"} {
+		op, err := ipvsadm.ParseLine(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := ipvsadm.Explain(op.Command, op.Apply(context.Background(), c))
+		if !strings.HasPrefix(text, "Invalid operation.") {
+			t.Errorf("%s: %q", line, text)
+		}
+		rules := []ipvsadm.Rule{{Line: 1, Operation: op}}
+		if text, _ := ipvsadm.Explain(op.Command, ipvsadm.ApplyAll(context.Background(), c, rules)); !strings.HasPrefix(text, "Invalid operation.") {
+			t.Errorf("%s, all or nothing: %q", line, text)
 		}
 	}
 	for _, c := range []ipvsadm.Command{ipvsadm.List, ipvsadm.Save, ipvsadm.Restore, ipvsadm.Help, ipvsadm.Version} {

@@ -122,6 +122,9 @@ func (m *model) apply(op Operation) ([]Operation, error) {
 		if svc == nil {
 			return fail(eSRCH, ipvs.ErrNoService)
 		}
+		if op.Command != DeleteDestination && op.mixed() && len(m.daemons) > 0 {
+			return fail(eINVAL, fs.ErrInvalid)
+		}
 		return svc.apply(op)
 	case SetTimeouts:
 		back := Operation{Command: SetTimeouts, Timeouts: m.timeouts}
