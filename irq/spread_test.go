@@ -51,6 +51,9 @@ func TestSpreadGolden(t *testing.T) {
 		{"excluded", machine{nr: 4, cores: single(4)}, []NIC{nic("eth0", -1, 2)}, SpreadOptions{Exclude: CPUs(1)}, "4 8", false},
 		{"two cards, one core", machine{nr: 2, cores: [][]int{{0, 1}}}, []NIC{nic("eth0", -1, 1), nic("eth1", -1, 1)}, SpreadOptions{}, "2 1", true},
 		{"node without usable CPUs", pairs, []NIC{nic("eth0", 1, 1)}, SpreadOptions{Exclude: CPUs(4, 5, 6, 7)}, "08", true},
+		{"cores of a cache stay together", machine{nr: 6, cores: single(6), cache: []int{0, 1, 2, 0, 1, 2}}, []NIC{nic("eth0", -1, 6)}, SpreadOptions{}, "02 10 04 20 08 01", false},
+		{"the first cards get the odd cores", machine{nr: 5, cores: single(5)}, []NIC{nic("eth0", -1, 3), nic("eth1", -1, 3)}, SpreadOptions{}, "02 04 08 10 01 10", false},
+		{"nearest node", machine{nr: 4, cores: single(4), node: []int{0, 1, 2, 3}}, []NIC{nic("eth0", 2, 1)}, SpreadOptions{Exclude: CPUs(2)}, "2", true},
 		{"natural order", dual, []NIC{nic("eth10", -1, 1), nic("eth9", -1, 1)}, SpreadOptions{}, "4 2", false},
 	}
 	for _, tt := range tests {
