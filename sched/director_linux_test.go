@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,9 @@ type setting struct {
 	mark bool // a firewall-mark service with many destination addresses, not a VIP
 	udp  bool
 	ops  bool // one-packet scheduling, of UDP
+
+	// sloppy lets an ACK without a SYN open a TCP connection, which is then active at once, with half the packets.
+	sloppy bool
 }
 
 func (s setting) String() string {
@@ -38,6 +42,9 @@ func (s setting) String() string {
 	}
 	if s.ops {
 		proto += " one-packet"
+	}
+	if s.sloppy {
+		proto += " without SYN"
 	}
 	return kind + " " + proto
 }
@@ -81,11 +88,9 @@ type director struct {
 	buf     [256]byte
 }
 
-// newDirector makes a director without a service. The calling goroutine stays on one processor for ever: each processor
-// has its own queue of received packets.
+// newDirector makes a director without a service, for a process that pin keeps in its place.
 func newDirector(t testing.TB, kind setting) *director {
 	t.Helper()
-	pin(t)
 	d := &director{t: t, ns: nstest.New(t), setting: kind}
 	for _, name := range []string{"ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter"} {
 		d.ns.SetSysctl(t, "net/"+name, "0")
@@ -96,15 +101,15 @@ func newDirector(t testing.TB, kind setting) *director {
 	d.ns.Dummy(t, "servers")
 	d.ns.AddAddr(t, "servers", netip.MustParsePrefix("10.2.255.254/16"))
 	d.ns.AddAddr(t, "servers", netip.MustParsePrefix("fd02::ffff/64"))
+	if kind.sloppy {
+		d.ns.SetSysctl(t, "net/ipv4/vs/sloppy_tcp", "1")
+	}
 	if kind.mark {
 		d.ns.AddRoute(t, nstest.Route{Dst: markNet4, Local: true})
 		d.ns.AddRoute(t, nstest.Route{Dst: markNet6, Local: true})
 	} else {
 		d.ns.AddAddr(t, "lo", netip.PrefixFrom(vip4, 32))
 		d.ns.AddAddr(t, "lo", netip.PrefixFrom(vip6, 128))
-	}
-	for n := 1; n <= highest; n++ {
-		d.ns.AddNeighbor(t, "servers", d.server(n).Addr(), net.HardwareAddr{2, 0, 0, 0, 0, byte(n)})
 	}
 
 	copy(d.head[0:], d.ns.Link(t, "in").MAC)
@@ -125,10 +130,10 @@ func newDirector(t testing.TB, kind setting) *director {
 	return d
 }
 
-// pin keeps the calling goroutine, and the thread that it is on and that ends with it, on the first processor.
+// pin keeps the whole process on one processor until the test ends: each processor has its own queue of received packets,
+// and a sender that moved would overtake itself.
 func pin(t testing.TB) {
 	t.Helper()
-	runtime.LockOSThread()
 	var allowed, first unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
 		t.Fatal(err)
@@ -138,9 +143,37 @@ func pin(t testing.TB) {
 		cpu++
 	}
 	first.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &first); err != nil {
+	if err := confine(&first); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := confine(&allowed); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// confine moves all threads, until there is no new one; a thread starts where the one is that made it.
+func confine(cpus *unix.CPUSet) error {
+	done := make(map[string]bool)
+	for before := -1; len(done) > before; {
+		before = len(done)
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, thread := range threads {
+			tid, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				return err
+			}
+			if err := unix.SchedSetaffinity(tid, cpus); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("move thread %d: %w", tid, err)
+			}
+			done[thread.Name()] = true
+		}
+	}
+	return nil
 }
 
 // socket opens a packet socket on a device.
@@ -160,6 +193,12 @@ func (d *director) socket(device string, protocol uint16) int {
 		d.t.Fatal(err)
 	}
 	return fd
+}
+
+// introduce makes a server known by its hardware address.
+func (d *director) introduce(n int) {
+	d.t.Helper()
+	d.ns.AddNeighbor(d.t, "servers", d.server(n).Addr(), net.HardwareAddr{2, 0, 0, 0, 0, byte(n)})
 }
 
 // server returns the address of a server. Ports differ, because mh hashes them.
@@ -233,7 +272,6 @@ func (d *director) packet(id connID, flags nstest.TCPFlags) nstest.Packet {
 }
 
 func (d *director) send(p nstest.Packet) {
-	d.t.Helper()
 	ip, err := p.Marshal()
 	if err != nil {
 		d.t.Fatal(err)
@@ -266,7 +304,6 @@ type arrival struct {
 // settle waits until the director has done with all that was sent, and returns what arrived at servers since the last
 // call, in order. A last packet that is merely forwarded follows the others through the same queue.
 func (d *director) settle() []arrival {
-	d.t.Helper()
 	d.beacons++
 	id := d.beacons
 	d.send(nstest.Packet{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, 1}), 1), Dst: beacon, Proto: nstest.UDP, ID: id})

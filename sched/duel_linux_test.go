@@ -26,7 +26,7 @@ type duel struct {
 	servers map[int]*sched.Server // all that ever were; Data is the number
 	removed map[int]time.Time
 	conns   map[connID]*conn
-	picks   map[string]int // by label
+	picks   map[variant]int
 	start   time.Time
 	groups  int
 
@@ -49,7 +49,7 @@ func newDuel(t testing.TB, kind setting, name string, flags sched.Flags, rand fu
 	t.Helper()
 	x := &duel{
 		t: t, d: newDirector(t, kind), servers: make(map[int]*sched.Server), removed: make(map[int]time.Time),
-		conns: make(map[connID]*conn), picks: make(map[string]int), start: time.Now(),
+		conns: make(map[connID]*conn), picks: make(map[variant]int),
 	}
 	c := sched.Config{Flags: flags, Family: sched.IPv4, Rand: rand}
 	if kind.v6 {
@@ -62,24 +62,32 @@ func newDuel(t testing.TB, kind setting, name string, flags sched.Flags, rand fu
 	if err := x.d.addService(name, flags); err != nil {
 		t.Fatal(err)
 	}
+	x.start = time.Now()
 	return x
 }
 
-// label names a scheduler with its flags, those of sh and mh only.
-func label(name string, flags sched.Flags) string {
-	var words []string
-	if name == "sh" || name == "mh" {
-		if flags&sched.Fallback != 0 {
-			words = append(words, name+"-fallback")
-		}
-		if flags&sched.Port != 0 {
-			words = append(words, name+"-port")
-		}
+// variant is a scheduler with the flags that it reads: those of sh and mh, 0 for others.
+type variant struct {
+	name  string
+	flags sched.Flags
+}
+
+func (v variant) String() string {
+	if v.name != "sh" && v.name != "mh" {
+		return v.name
 	}
-	if words == nil {
-		return name
+	if v.flags == 0 {
+		return v.name + " flags none"
 	}
-	return strings.Join(words, "+")
+	return v.name + " flags " + v.flags.String()
+}
+
+func (x *duel) variant() variant {
+	v := variant{x.s.Name(), x.s.Flags()}
+	if v.name != "sh" && v.name != "mh" {
+		v.flags = 0
+	}
+	return v
 }
 
 // play plays events; the error is a difference, nil if there is none.
@@ -94,7 +102,7 @@ func (x *duel) play(events []event) error {
 		if err := x.act(group); err != nil {
 			return err
 		}
-		if x.groups++; x.groups%8 == 0 || at == len(events) {
+		if x.groups++; x.groups%16 == 0 || at == len(events) {
 			if kernel, model := x.d.counters(), x.counters(); kernel != model {
 				return group[len(group)-1].differ("servers (number:weight/active/inactive)\nkernel: %s\nmodel:  %s", kernel, model)
 			}
@@ -171,6 +179,7 @@ func (x *duel) reconfigure(group []step) {
 			if err == nil {
 				d.Data = e.server
 				x.servers[e.server] = d
+				x.d.introduce(e.server)
 			}
 			changes = append(changes, x.d.destination(ipvs.DestinationAdd, e.server, e.settings))
 		case e.kind == addServer && !present:
@@ -201,12 +210,13 @@ func (x *duel) now() time.Duration { return time.Since(x.start) }
 
 // open opens connections and compares the picks.
 func (x *duel) open(group []step) error {
-	x.t.Helper()
 	var fresh []step
 	for _, e := range group {
 		if id := e.conns[0]; x.conns[id] == nil {
 			fresh = append(fresh, e)
-			x.d.send(x.d.packet(id, nstest.SYN))
+			if !x.d.setting.sloppy {
+				x.d.send(x.d.packet(id, nstest.SYN))
+			}
 			if !x.d.setting.udp {
 				x.d.send(x.d.packet(id, nstest.ACK))
 			}
@@ -233,8 +243,7 @@ func (x *duel) open(group []step) error {
 
 // pick compares the kernel's pick, 0 for none, with the model's and counts the connection.
 func (x *duel) pick(e step, id connID, kernel int) error {
-	x.t.Helper()
-	x.picks[label(x.s.Name(), x.s.Flags())]++
+	x.picks[x.variant()]++
 	var d *sched.Server
 	if kernel != 0 {
 		d = x.servers[kernel]
@@ -244,8 +253,8 @@ func (x *duel) pick(e step, id connID, kernel int) error {
 			return e.differ("%v", err)
 		}
 	} else if model := x.s.Pick(sched.Flow{Client: id.client, Destination: id.dest}, x.now()); model != d {
-		return e.differ("kernel picked %s, model %s (%s)\nservers (number:weight/active/inactive, ! overloaded): %s",
-			number(d), number(model), label(x.s.Name(), x.s.Flags()), x.describe())
+		return e.differ("kernel picked %s, model %s (%v)\nservers (number:weight/active/inactive, ! overloaded): %s",
+			number(d), number(model), x.variant(), x.describe())
 	}
 	if d == nil {
 		return nil

@@ -41,8 +41,13 @@ func generate(r *rand.Rand, name string, flags sched.Flags, connections int) sce
 	case "lc", "wlc", "sed", "nq", "ovf", "lblc", "lblcr":
 		g.setting.udp = g.IntN(6) == 0
 	}
+	g.setting.ops = g.setting.udp && name == "twos" && g.IntN(2) == 0
+	g.setting.sloppy = !g.setting.udp && g.IntN(3) > 0
 	g.addresses()
 	g.heavy = []int32{3, 10, 30, 300}[g.IntN(4)]
+	if name == "twos" { // whose draws favour one server by a unit of weight
+		g.heavy = min(g.heavy, 10)
+	}
 	g.resize(1 + g.IntN([]int{5, 40}[g.IntN(2)]))
 	for g.opened < connections {
 		g.step(connections)
@@ -108,9 +113,9 @@ func (g *generator) step(connections int) {
 		g.insert()
 	case p < 92:
 		g.resize(g.IntN(41))
-	case p < 94:
+	case p < 95:
 		g.digress()
-	case p < 97:
+	case p < 98:
 		g.on(reopen)
 	default:
 		g.expire()
@@ -240,8 +245,7 @@ func (g *generator) on(kind eventKind) {
 // digress uses another scheduler or other flags for a while, or repeats what is set.
 func (g *generator) digress() {
 	name, flags := g.name, sched.Flags(g.IntN(4))<<3
-	if g.IntN(2) == 0 {
-		names := compared()
+	if names := compared(); g.name != "twos" && g.IntN(2) == 0 {
 		name = names[g.IntN(len(names))]
 	}
 	if g.IntN(4) == 0 {
