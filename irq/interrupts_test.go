@@ -269,16 +269,19 @@ func TestWatch(t *testing.T) {
 // Eight digits at once are read as one by one.
 func TestShortColumn(t *testing.T) {
 	for _, text := range []string{"0", "7", "10", "99999999", "12345678", "1000000", "4000001"} {
-		column := fmt.Sprintf("%11s", text)
-		got, ok := shortColumn([]byte(column))
+		column := fmt.Sprintf("%11s ", text)
+		got, ok := shortColumn((*[12]byte)([]byte(column)))
 		if want, err := strconv.ParseUint(text, 10, 64); err != nil || !ok || got != want {
 			t.Errorf("%q: %d, %v", column, got, ok)
 		}
 	}
 	for _, column := range []string{"           ", "         1 ", "        1 1", "  123456789", " 1234567890", "          a", "   1234567:", "   /2345678", "         -1", "x         1", "        1\x002", "         \xb11"} {
-		if got, ok := shortColumn([]byte(column)); ok || len(column) != 11 {
+		if got, ok := shortColumn((*[12]byte)([]byte(column + " "))); ok || len(column) != 11 {
 			t.Errorf("%q: %d", column, got)
 		}
+	}
+	if got, ok := shortColumn((*[12]byte)([]byte("          12"))); ok {
+		t.Errorf("a number that goes on: %d", got)
 	}
 }
 
