@@ -73,7 +73,30 @@ func newPair(t testing.TB) pair {
 		}
 	}
 	p.clientHost, p.rsHost = hostOf(t, p.client), hostOf(t, p.rs)
+	settle(t, p.clientHost)
+	settle(t, p.rsHost)
 	return p
+}
+
+// settle waits until the card is running and has its link-local address, which come by themselves.
+func settle(t testing.TB, h *Host) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s, err := h.links(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, _ := s.Link("eth0")
+		ready := slices.ContainsFunc(s.Addresses, func(a Address) bool {
+			return a.Device == "eth0" && a.Addr().IsLinkLocalUnicast() && a.Flags&AddressTentative == 0
+		})
+		if ready && l.Carrier() && l.Flags&LinkRunning != 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("eth0 is not ready: %+v, %v", l, s.Addresses)
+		}
+	}
 }
 
 // asked says whether the real server answers the client. Silence is believed after a short time when it is expected.

@@ -77,22 +77,9 @@ func (h *Host) state(k kernel) (State, error) {
 	if s.FOUPorts, err = k.fouPorts(); err != nil {
 		return State{}, err
 	}
-	devices := []string{"all", "default"}
-	for _, l := range s.Links {
-		devices = append(devices, l.Name)
-	}
-	for _, dev := range devices {
-		for _, name := range parameters {
-			key := sysctl.IPv4(dev, name)
-			text, err := h.settings.Get(key)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-				continue // gone since, or not a name that could be a key's
-			}
-			if err != nil {
-				return State{}, explain("read settings", dev, netip.Addr{}, err)
-			}
-			s.Settings[key] = strings.TrimSpace(text)
-		}
+	// On one thread that enters the namespace once.
+	if err := h.ns.Do(func() error { return h.readSettings(&s) }); err != nil {
+		return State{}, err
 	}
 	for _, name := range bootFiles(h.root) {
 		data, err := fs.ReadFile(h.root, name)
@@ -113,6 +100,27 @@ func (h *Host) state(k kernel) (State, error) {
 	}
 	slices.SortFunc(s.Links, func(a, b Link) int { return a.Index - b.Index })
 	return s, nil
+}
+
+func (h *Host) readSettings(s *State) error {
+	devices := []string{"all", "default"}
+	for _, l := range s.Links {
+		devices = append(devices, l.Name)
+	}
+	for _, dev := range devices {
+		for _, name := range parameters {
+			key := sysctl.IPv4(dev, name)
+			text, err := h.settings.Get(key)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+				continue // gone since, or not a name that could be a key's
+			}
+			if err != nil {
+				return explain("read settings", dev, netip.Addr{}, err)
+			}
+			s.Settings[key] = strings.TrimSpace(text)
+		}
+	}
+	return nil
 }
 
 // Link returns the device with a name.
