@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -698,4 +699,92 @@ func FuzzJournal(f *testing.F) {
 			t.Fatalf("%s removed something: %v", text, m.picture())
 		}
 	})
+}
+
+// The files for the next boot, as people see them.
+func TestBootFiles(t *testing.T) {
+	m := newMachine(t)
+	setup := Setup{
+		VIPs: []netip.Addr{vip4, vip6}, Tunnels: []Tunnel{{Name: "lvstun0", Local: netip.MustParseAddr("10.0.0.3")}, {Name: "ip6tnl0", Kind: IP6TNL}},
+		FOUPorts: []FOUPort{{Port: 5555}, {Port: 5556, IPv6: true}}, Boot: []BootFormat{BootSysctl, BootModules, BootNetworkd, BootIfupdown},
+		Label: "lvstun0:1", Suppress: SuppressDevices, Devices: []string{"eth0"}, TunnelAddress: netip.MustParseAddr("192.0.2.1"),
+	}
+	m.set("default", "rp_filter", "1")
+	p := mustPlan(t, m.host(t), setup)
+	var got strings.Builder
+	for _, s := range p.Steps {
+		if s.Op == WriteFile {
+			if !isBootFile(s.File) {
+				t.Errorf("%s is not found again", s.File)
+			}
+			fmt.Fprintf(&got, "== %s for %s\n%s", s.File, join(s.For), s.New)
+		}
+	}
+	want, err := os.ReadFile("testdata/boot.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "5556") {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+	p = mustPlan(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Device: "eth0", Suppress: SuppressNone, Boot: []BootFormat{BootNetworkd}})
+	if len(p.Steps) != 2 || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "eth0") {
+		t.Errorf("%v", p)
+	}
+}
+
+func TestTexts(t *testing.T) {
+	for _, tt := range []struct{ got, want string }{
+		{LinkFlags(0).String(), "0"}, {(LinkUp | LinkNoARP).String(), "up|noarp"}, {(LinkUp | 0x40000).String(), "up|0x40000"},
+		{AddressFlags(0).String(), "0"}, {(AddressNoDAD | 0x4000).String(), "nodad|0x4000"},
+		{Scope(7).String(), "7"}, {ScopeHost.String(), "host"}, {TunnelKind(9).String(), "tunnel(9)"}, {IP6GRE.String(), "ip6gre"},
+		{Op(99).String(), "op(99)"}, {Suppression(9).String(), "suppression(9)"}, {SuppressDevices.String(), "devices"},
+		{ProblemKind(99).String(), "problem(99)"}, {Answered.String(), "answered"}, {BootFormat(9).String(), "boot(9)"},
+		{FOUPort{Port: 1, IPv6: true, Protocol: 41}.String(), "port 1 ipproto 41 over IPv6"},
+		{Address{Prefix: hostPrefix(vip4), Device: "lo", Label: "lo:0"}.String(), "10.0.0.100/32 on lo (lo:0)"},
+		{TunnelKind(9).Fallback() + TunnelKind(9).Module() + SIT.Module() + SIT.Fallback(), "sitsit0"},
+		{FOUPort{IPv6: true}.Module() + FOUPort{}.Module(), "fou6fou"},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%q, want %q", tt.got, tt.want)
+		}
+	}
+	for k := IPIP; k <= IP6GRE; k++ {
+		if back, err := ParseTunnelKind(k.String()); err != nil || back != k {
+			t.Errorf("%v came back as %v, %v", k, back, err)
+		}
+	}
+	for b := BootSysctl; b <= BootIfupdown; b++ {
+		if back, err := ParseBootFormat(b.String()); err != nil || back != b {
+			t.Errorf("%v came back as %v, %v", b, back, err)
+		}
+	}
+	for o := SetSetting; o <= WriteFile; o++ {
+		text, err := o.MarshalText()
+		var back Op
+		if err != nil || back.UnmarshalText(text) != nil || back != o || o.inverse().inverse() != o {
+			t.Errorf("%v came back as %v", o, back)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for name, cfg := range map[string]*Config{
+		"both namespaces": {NetNS: "x", NetNSFile: os.Stdin},
+		"journal":         {Journal: "/run/x"},
+	} {
+		if _, err := New(cfg); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	m := newMachine(t)
+	h := m.host(t)
+	h.journal = "var/lib/lvs/arp.json"
+	mustSetup(t, h, Setup{VIPs: []netip.Addr{vip4}})
+	if _, ok := m.files.Files()["var/lib/lvs/arp.json"]; !ok {
+		t.Error("the journal is elsewhere")
+	}
 }

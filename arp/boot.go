@@ -202,6 +202,11 @@ func (p *planner) networkdFiles() {
 			continue
 		}
 		a := *s.Address
+		if l, ok := p.state.Link(a.Device); ok && l.Resolves() {
+			// The first file that matches a device counts, and one of ours would take over the device.
+			p.warnings = append(p.warnings, fmt.Sprintf("add %v to the file of systemd.network(5) for %s yourself", a.Prefix, a.Device))
+			continue
+		}
 		match(a.Device)
 		content := bootHeader + "[Address]\nAddress=" + a.Prefix.String() + "\n"
 		if a.Label != "" {

@@ -24,7 +24,7 @@ type Config struct {
 	// Journal is the name of the file, without a leading slash, that records what was done and what was there before.
 	// Empty is one below run/lvs for each network namespace, which is gone after a boot, as the addresses and settings
 	// are. With [Setup.Boot] choose one that stays, such as "var/lib/lvs/arp.json", to be able to remove the files after
-	// a boot. Two namespaces must not share one.
+	// a boot. Two namespaces must not share one. Beside it is an empty file with .lock at the end of its name, which stays.
 	Journal string
 
 	// Timeout bounds an operation whose context has no deadline. It does not bound Announce and Probe, which wait on
