@@ -35,8 +35,10 @@
 //
 // Servers' counters are printed with all of their 64 bits, where the original keeps the low 32. An option -b with commas
 // only, which ends the original with a signal, is an empty list. A line of the connection table of more than 254 bytes is
-// one row, and no second row of garbage. Words of more than 4096 bytes in a rule file are refused. Everything else
-// that differs is asked for by an option that the original does not have.
+// one row, and no second row of garbage. Words of more than 4096 bytes in a rule file are refused. What other programs can
+// make and ipvsadm has no name for, such as the forwarding method 4, is listed by number or name, where the original
+// prints "(null)" or ends with a signal; -S writes such methods as -g. The text of -h is another one. Everything else that
+// differs is asked for by an option that the original does not have.
 //
 // Checked against ipvsadm 1.31 on Linux 6.1 and 6.12. Everything here is safe for concurrent use.
 package ipvsadm

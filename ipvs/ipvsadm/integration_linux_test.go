@@ -160,7 +160,8 @@ func TestIntegrationSideBySide(t *testing.T) {
 		lines, single, listings, files, failed, differences, time.Since(start).Round(time.Second))
 }
 
-// wild makes, in both namespaces, a service or a destination that ipvsadm cannot make but can list.
+// wild makes, in both namespaces, a service or a destination that ipvsadm cannot make but can list. It lists forwarding
+// methods above 3 as "(null)", and its -S does not survive tunnel flags above 2.
 func (g generator) wild(t *testing.T, sides ...side) {
 	t.Helper()
 	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("10.9.9.9:9")}
@@ -171,7 +172,7 @@ func (g generator) wild(t *testing.T, sides ...side) {
 	d := ipvs.Destination{
 		Addr:    netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 8, 8, byte(g.IntN(4))}), uint16(g.IntN(3))),
 		Forward: ipvs.ForwardMethod(g.IntN(4)), Weight: g.Uint32() >> 1, UpperThreshold: g.Uint32() >> 1,
-		Tunnel: ipvs.TunnelOptions{Type: ipvs.TunnelType(g.IntN(4)), Port: 7, Flags: ipvs.TunnelFlags(g.IntN(6))},
+		Tunnel: ipvs.TunnelOptions{Type: ipvs.TunnelType(g.IntN(4)), Port: 7, Flags: ipvs.TunnelFlags(g.IntN(3))},
 	}
 	var errs []string
 	for _, s := range sides {
