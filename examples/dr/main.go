@@ -5,12 +5,18 @@
 //	dr start -vip 192.0.2.10 -real 10.0.0.2,10.0.0.3=2        sets up this director
 //	dr status -vip 192.0.2.10 -real 10.0.0.2,10.0.0.3=2       shows it and says what differs
 //	dr stop -vip 192.0.2.10                                   removes the service
+//	dr start -role realserver -vip 192.0.2.10                 sets up this real server
+//
+// A director can hold the VIP itself: -dev eth0 binds it there. A real server holds it on lo, and must not answer ARP for
+// it: that is suppressed before the address is bound, and stop brings back exactly what start has changed.
 //
 // With -n start and stop show what they would do. LVS_KERNEL=memory:FILE uses an in-memory kernel that keeps its state
-// in FILE instead of the host's, so that all of it can be tried without root.
+// in FILE instead of the host's, so that the table can be tried without root; it has no devices, and neither -dev nor the
+// role of a real server go with it.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -24,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/golvs/lvs/arp"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
@@ -52,9 +59,10 @@ const usage = `usage: dr [start|stop|status] [flags]
 
 Without a verb a demonstration runs on an in-memory kernel.
 
-  start    sets up the virtual service and its real servers; again: changes what differs
-  stop     removes the virtual service
-  status   shows the service, and what differs from the flags
+  start    director: sets up the virtual service and its real servers; again: changes what differs
+           realserver: suppresses ARP and binds the VIP on lo
+  stop     takes that back
+  status   shows how things are, and what is wrong
 
 "dr VERB -h" shows the flags of a verb.
 `
@@ -80,6 +88,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(p.stderr, "dr %s: %v\n", args[0], err)
 		return exitUsage
 	}
+	if p.kernel != "" && (o.role == roleRealServer || o.device != "") {
+		fmt.Fprintf(p.stderr, "dr %s: LVS_KERNEL=%s has no devices for %s\n", args[0], p.kernel, o.wantsDevice())
+		return exitUsage
+	}
+	host, err := arp.New(&arp.Config{NetNS: o.netns, Timeout: 30 * time.Second})
+	if err != nil {
+		return p.report(err)
+	}
+	m := machine{options: o, host: host, out: p.stdout}
+	if o.role == roleRealServer {
+		return p.report(m.run(ctx, args[0]))
+	}
 	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: o.netns, Timeout: 30 * time.Second})
 	if err != nil {
 		return p.report(err)
@@ -87,11 +107,24 @@ func (p *program) run(ctx context.Context, args []string) int {
 	d := director{options: o, client: c, out: p.stdout}
 	switch args[0] {
 	case "start":
-		err = d.start(ctx)
+		if o.device != "" {
+			err = m.start(ctx)
+		}
+		if err == nil {
+			if err = d.start(ctx); err != nil && o.device != "" && !o.dryRun {
+				err = errors.Join(err, m.stop(context.WithoutCancel(ctx)))
+			}
+		}
 	case "stop":
 		err = d.stop(ctx)
+		if o.device != "" {
+			err = errors.Join(err, m.stop(ctx))
+		}
 	case "status":
 		err = d.status(ctx)
+		if o.device != "" && !o.json && (err == nil || errors.Is(err, errFindings)) {
+			err = cmp.Or(m.holds(ctx), err)
+		}
 	}
 	return p.report(errors.Join(err, done()))
 }
@@ -102,14 +135,25 @@ func (p *program) report(err error) int {
 		return exitOK
 	}
 	fmt.Fprintf(p.stderr, "dr: %v\n", err)
-	if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
-		fmt.Fprintf(p.stderr, "dr: %s\n", oe.Hint())
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok && h.Hint() != "" {
+		fmt.Fprintf(p.stderr, "dr: %s\n", h.Hint())
 	}
 	return exitError
 }
 
+// Roles of a machine.
+const (
+	roleDirector   = "director"
+	roleRealServer = "realserver"
+)
+
 // options are the flags of all verbs.
 type options struct {
+	role      string
+	device    string // that holds the VIP
 	vip       netip.Addr
 	port      uint16
 	protocol  ipvs.Protocol
@@ -123,6 +167,13 @@ type options struct {
 	help string // filled by parse
 }
 
+func (o *options) wantsDevice() string {
+	if o.device != "" {
+		return "-dev"
+	}
+	return "-role " + o.role
+}
+
 func (o *options) parse(verb string, args []string) error {
 	o.port, o.protocol = 80, ipvs.TCP
 	fs := flag.NewFlagSet("dr "+verb, flag.ContinueOnError)
@@ -134,6 +185,8 @@ func (o *options) parse(verb string, args []string) error {
 		fs.PrintDefaults()
 		o.help = help.String()
 	}
+	fs.StringVar(&o.role, "role", roleDirector, "what this machine is: director or realserver")
+	fs.StringVar(&o.device, "dev", "", "`device` that holds the VIP; a director without it leaves the VIP alone, a real server uses lo")
 	fs.TextVar(&o.vip, "vip", netip.Addr{}, "virtual IP `address` (required)")
 	fs.Func("port", "`port` of the service (default 80)", func(s string) error {
 		n, err := strconv.ParseUint(s, 10, 16)
@@ -164,8 +217,21 @@ func (o *options) parse(verb string, args []string) error {
 	switch {
 	case fs.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case o.role != roleDirector && o.role != roleRealServer:
+		return fmt.Errorf("-role %q is neither director nor realserver", o.role)
 	case !o.vip.IsValid():
 		return errors.New("-vip is required")
+	case o.role == roleRealServer:
+		var err error
+		fs.Visit(func(f *flag.Flag) {
+			switch f.Name {
+			case "port", "proto", "real", "scheduler", "persist":
+				err = fmt.Errorf("-%s is for directors", f.Name)
+			}
+		})
+		if err != nil {
+			return err
+		}
 	case verb == "start" && len(o.real) == 0:
 		return errors.New("-real is required")
 	}

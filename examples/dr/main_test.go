@@ -112,16 +112,20 @@ func TestStartUndo(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	tests := map[string][]string{
-		`unknown verb "frob"`:                               {"frob"},
-		"-vip is required":                                  {"stop"},
-		"-real is required":                                 {"start", "-vip", "192.0.2.1"},
-		`unexpected argument "x"`:                           {"stop", "-vip", "192.0.2.1", "x"},
-		"a port is a number from 1 to 65535":                {"stop", "-vip", "192.0.2.1", "-port", "0"},
-		`real server "x" is not an address`:                 {"start", "-vip", "192.0.2.1", "-real", "x"},
-		`weight "-1" of 10.0.0.2 is not a number from 0 to`: {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2=-1"},
-		"real server 10.0.0.2 is there twice":               {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2,10.0.0.2"},
-		`unknown protocol "x"`:                              {"start", "-vip", "192.0.2.1", "-proto", "x"},
-		"flag provided but not defined: -real":              {"stop", "-real", "10.0.0.2"},
+		`unknown verb "frob"`:                                {"frob"},
+		"-vip is required":                                   {"stop"},
+		"-real is required":                                  {"start", "-vip", "192.0.2.1"},
+		`unexpected argument "x"`:                            {"stop", "-vip", "192.0.2.1", "x"},
+		"a port is a number from 1 to 65535":                 {"stop", "-vip", "192.0.2.1", "-port", "0"},
+		`real server "x" is not an address`:                  {"start", "-vip", "192.0.2.1", "-real", "x"},
+		`weight "-1" of 10.0.0.2 is not a number from 0 to`:  {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2=-1"},
+		"real server 10.0.0.2 is there twice":                {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2,10.0.0.2"},
+		`unknown protocol "x"`:                               {"start", "-vip", "192.0.2.1", "-proto", "x"},
+		"flag provided but not defined: -real":               {"stop", "-real", "10.0.0.2"},
+		`-role "x" is neither director nor realserver`:       {"stop", "-vip", "192.0.2.1", "-role", "x"},
+		"-scheduler is for directors":                        {"start", "-vip", "192.0.2.1", "-role", "realserver", "-scheduler", "rr"},
+		"LVS_KERNEL=memory: has no devices for -role realse": {"start", "-vip", "192.0.2.1", "-role", "realserver"},
+		"LVS_KERNEL=memory: has no devices for -dev":         {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-dev", "eth0"},
 	}
 	for want, args := range tests {
 		status, out, errs := run(t, "memory:", args...)

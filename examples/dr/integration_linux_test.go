@@ -1,0 +1,79 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/golvs/lvs/internal/nstest"
+)
+
+// Both roles on a real kernel: start does it, a second start nothing, status agrees, and stop takes all of it back.
+func TestIntegrationRoles(t *testing.T) {
+	nstest.RequireKernel(t)
+	do := func(want int, args ...string) string {
+		t.Helper()
+		status, out, errs := run(t, "", args...)
+		if status != want {
+			t.Fatalf("dr %v: status %d, want %d; %s\n%s", args, status, want, errs, out)
+		}
+		return out
+	}
+	settings := []string{"net/ipv4/conf/all/arp_ignore", "net/ipv4/conf/all/arp_announce"}
+	for _, vip := range []string{"192.0.2.10", "2001:db8::10"} {
+		ns := nstest.New(t)
+		ns.Dummy(t, "eth0")
+		ns.Up(t, "eth0")
+		server := []string{"-role", "realserver", "-vip", vip, "-netns", ns.Path()}
+		verb := func(v string, flags []string, more ...string) []string {
+			return append(append([]string{v}, flags...), more...)
+		}
+		values := func() (list []string) {
+			for _, s := range settings {
+				list = append(list, strings.TrimSpace(ns.Sysctl(t, s)))
+			}
+			return list
+		}
+		before := values()
+		do(exitError, verb("status", server)...)
+		do(exitOK, verb("start", server, "-n")...)
+		do(exitError, verb("status", server)...)
+		do(exitOK, verb("start", server)...)
+		if got := values(); strings.Contains(vip, ".") && (got[0] != "1" || got[1] != "2") {
+			t.Fatalf("%s: arp_ignore and arp_announce are %v", vip, got)
+		}
+		do(exitOK, verb("status", server)...)
+		if out := do(exitOK, verb("start", server)...); !strings.Contains(out, "nothing to do") {
+			t.Fatalf("%s: a second start:\n%s", vip, out)
+		}
+		do(exitOK, verb("stop", server)...)
+		if got := values(); got[0] != before[0] || got[1] != before[1] {
+			t.Fatalf("%s: %v afterwards, %v before", vip, got, before)
+		}
+		do(exitError, verb("status", server)...)
+		if out := do(exitOK, verb("stop", server)...); !strings.Contains(out, "nothing to do") {
+			t.Fatalf("%s: a second stop:\n%s", vip, out)
+		}
+
+		real := "10.0.0.2"
+		if strings.Contains(vip, ":") {
+			real = "fd00::2"
+		}
+		director := []string{"-vip", vip, "-dev", "eth0", "-netns", ns.Path()}
+		do(exitError, verb("status", director, "-real", real)...)
+		do(exitOK, verb("start", director, "-real", real)...)
+		do(exitOK, verb("status", director, "-real", real)...)
+		if out := do(exitOK, verb("start", director, "-real", real)...); strings.Count(out, "nothing to do") != 2 {
+			t.Fatalf("%s: a second start:\n%s", vip, out)
+		}
+		do(exitOK, verb("stop", director)...)
+		out := do(exitError, verb("status", director)...)
+		if !strings.Contains(out, "there is no service") || !strings.Contains(out, "is not on eth0") {
+			t.Fatalf("%s: after stop:\n%s", vip, out)
+		}
+		// A director whose table cannot be set up does not keep the address.
+		do(exitError, verb("start", director, "-real", real, "-scheduler", "nosuch")...)
+		if out := do(exitError, verb("status", director)...); !strings.Contains(out, "is not on eth0") {
+			t.Fatalf("%s: after a failed start:\n%s", vip, out)
+		}
+	}
+}
