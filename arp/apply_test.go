@@ -788,3 +788,39 @@ func TestConfig(t *testing.T) {
 		t.Error("the journal is elsewhere")
 	}
 }
+
+// All addresses go before anything that keeps the machine silent.
+func TestReleaseOrder(t *testing.T) {
+	m := newMachine(t)
+	mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}})
+	mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{second}, Device: "lvs0", Suppress: SuppressDevices, Devices: []string{"eth0"}})
+	want := []string{"delete address 10.0.0.101/32 on lvs0", "delete address 10.0.0.100/32 on lo", "set down lvs0", "delete link lvs0 type dummy",
+		"set net.ipv4.conf.eth0.arp_announce from 2 to 0", "set net.ipv4.conf.eth0.arp_ignore from 1 to 0",
+		"set net.ipv4.conf.all.arp_announce from 2 to 0", "set net.ipv4.conf.all.arp_ignore from 1 to 0"}
+	if diff := cmp.Diff(want, stepTexts(mustRelease(t, m.host(t)).Done, false)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A device that somebody has put in the place of ours stays, and a setting of a new device is noted as it was.
+func TestNewDevice(t *testing.T) {
+	m := newMachine(t).set("default", "rp_filter", "2")
+	h := m.host(t)
+	p := mustPlan(t, h, Setup{VIPs: []netip.Addr{vip4}, Device: "lo", Tunnels: []Tunnel{gre1}})
+	m.set("default", "rp_filter", "1")
+	r := mustApply(t, h, p)
+	i := slices.IndexFunc(r.Done, func(s Step) bool { return strings.Contains(s.String(), "gre1.rp_filter") })
+	if i < 0 || r.Done[i].Old != "1" {
+		t.Errorf("done %v", r.Done)
+	}
+	if err := m.deleteLink("gre1"); err != nil {
+		t.Fatal(err)
+	}
+	other := Tunnel{Name: "gre1", Kind: GRE, Local: vip4}
+	if err := m.addLink("gre1", &other); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustRelease(t, h, vip4); len(r.Left) == 0 || m.find("gre1") < 0 {
+		t.Errorf("left %v, devices %v", r.Left, m.linkList)
+	}
+}
