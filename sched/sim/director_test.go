@@ -392,7 +392,7 @@ func TestReport(t *testing.T) {
 	visit()
 	r, err = l.Report(s)
 	l.must(err)
-	if r.Moved != 10 || r.Clients != 40 || r.Conns != 40 || r.Servers[0].Conns != 40 {
+	if r.Moved != 10 || r.Switches != 10 || r.Clients != 40 || r.Conns != 40 || r.Servers[0].Conns != 40 {
 		t.Errorf("after the change: %+v", r)
 	}
 	l.weight(s, "10.1.0.12:80", 0)

@@ -23,6 +23,10 @@ type Report struct {
 	// Clients is the number of clients that ever came, and Moved how many of them had another server before the report
 	// began than one they got since then. Both are 0 without Config.RememberClients.
 	Clients, Moved int
+
+	// Switches is the number of connections whose client had another server with its last one, in the time of the report.
+	// It is 0 without Config.RememberClients.
+	Switches uint64
 }
 
 // Share is the part of a server.
@@ -47,6 +51,9 @@ func (d *Director) remember(s *service, client netip.Addr, t *dest) {
 		return
 	}
 	m := s.clients[client.Unmap()]
+	if m.now != nil && m.now != t {
+		s.switches++
+	}
 	if m.before != nil && m.before != t && !m.moved {
 		m.moved = true
 		s.moved++
@@ -62,7 +69,7 @@ func (d *Director) BeginReport() {
 			t.opened, t.peak = 0, t.connections()
 			return true
 		})
-		s.moved = 0
+		s.moved, s.switches = 0, 0
 		for client, m := range s.clients {
 			s.clients[client] = memory{before: m.now, now: m.now}
 		}
@@ -77,7 +84,7 @@ func (d *Director) Report(id ServiceID) (Report, error) {
 	if s == nil {
 		return Report{}, &Error{"report", id.String(), ErrNoService}
 	}
-	r := Report{ID: s.ID, Refused: s.refused, Clients: len(s.clients), Moved: s.moved}
+	r := Report{ID: s.ID, Refused: s.refused, Clients: len(s.clients), Moved: s.moved, Switches: s.switches}
 	var weights uint64
 	for t := range s.dests {
 		r.Servers = append(r.Servers, Share{Addr: t.Dest.Addr, Weight: t.Dest.Weight, Conns: t.opened, Peak: t.peak})

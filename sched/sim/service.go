@@ -48,8 +48,9 @@ type service struct {
 	stats   stats
 	refused uint64 // packets that found no destination
 
-	clients map[netip.Addr]memory // nil unless clients are remembered
-	moved   int
+	clients  map[netip.Addr]memory // nil unless clients are remembered
+	moved    int
+	switches uint64
 }
 
 func (s *service) persistent() bool { return s.Flags&Persistent != 0 }
