@@ -271,7 +271,7 @@ func TestDecodeGolden(t *testing.T) {
 	}
 }
 
-// fuzzDecode has seeds of all captured answers, and asserts that a decoder ends with a value or an error.
+// fuzzSeeds adds all captured answers.
 func fuzzSeeds(f *testing.F) {
 	for _, version := range []string{"6.1", "6.12"} {
 		for _, e := range captured(f, version) {

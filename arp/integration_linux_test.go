@@ -200,7 +200,6 @@ func TestIntegrationAnswers(t *testing.T) {
 	if err != nil || len(replies) != 0 {
 		t.Errorf("a stranger is answered %v, %v", replies, err)
 	}
-	// The card is deaf with NOARP, and with the device off.
 	p.rs.SetSysctl(t, string(sysctl.IPv4("all", ignore)), "0")
 	// An address conflict probe is answered alike.
 	replies, err = p.clientHost.Probe(t.Context(), "eth0", vip4, &ProbeOptions{Sender: netip.IPv4Unspecified()})

@@ -358,7 +358,7 @@ func (k *rtnetlink) deleteFOU(p FOUPort) error {
 	if !errors.Is(err, fs.ErrInvalid) {
 		return err
 	}
-	// That is also the answer for a port that does not exist (observed on Linux 6.1 and 6.12).
+	// That is also the answer for a port that does not exist (observed on Linux 6.12).
 	if ports, listErr := k.fouPorts(); listErr != nil || slices.Contains(ports, p) {
 		return err
 	}
