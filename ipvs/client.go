@@ -403,8 +403,8 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 // Services returns the virtual services of the namespace in the kernel's order, which follows hash values that differ
 // from boot to boot. An empty table is an empty slice.
 //
-// The kernel has no consistent snapshot: when another process changes the table during the call, services that nobody
-// touched can be missing or appear twice.
+// The kernel has no consistent snapshot: when another process changes services during the call, in this network
+// namespace or in any other, services that nobody touched can be missing or appear twice (observed on 6.1 and 6.12).
 func (c *Client) Services(ctx context.Context) ([]ServiceStatus, error) {
 	list := []ServiceStatus{}
 	o := operation{name: "list services", cmd: cmdGetService}
