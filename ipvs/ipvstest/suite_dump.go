@@ -38,7 +38,7 @@ func sizes(datagrams [][]message) []int {
 	return list
 }
 
-// full datagrams of a dump of n messages of one size, for the capacity of a datagram.
+// filled returns the sizes of the datagrams of a list of n messages of one size, for the capacity of a datagram.
 func filled(n, size, capacity int) []int {
 	var list []int
 	for per := capacity / size; n > 0; n -= per {

@@ -241,7 +241,7 @@ func full(forward, weight, upper, lower uint32) []byte {
 // routed is a plain destination: direct routing, weight 1.
 var routed = full(3, 1, 0, 0)
 
-// sync is a DAEMON nest.
+// syncd is a DAEMON nest.
 func syncd(state uint32, device string, more ...[]byte) []byte {
 	return nest(aDaemon, u32(mState, state), str(mDevice, device), u32(mSyncID, 1), slices.Concat(more...))
 }
@@ -429,7 +429,7 @@ func serviceID(l attrs) []byte {
 // destName names the destination of a reply.
 func destName(l attrs) string { return l.addrPort(dFamily, dAddr, dPort).String() }
 
-// rows shows two messages side by side, four bytes a row.
+// sideBySide shows two messages, four bytes a row.
 func sideBySide(want, got []byte) string {
 	var b strings.Builder
 	for i := 0; i < max(len(want), len(got)); i += 4 {
