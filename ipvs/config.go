@@ -1,9 +1,11 @@
 package ipvs
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,11 +15,31 @@ type Version uint32
 
 // String returns the usual form, such as "1.2.1".
 func (v Version) String() string {
-	return strconv.Itoa(int(v>>16)) + "." + strconv.Itoa(int(v>>8&0xff)) + "." + strconv.Itoa(int(v&0xff))
+	return strconv.Itoa(int(v>>16&0xff)) + "." + strconv.Itoa(int(v>>8&0xff)) + "." + strconv.Itoa(int(v&0xff))
 }
 
 // MarshalText returns the form of String.
 func (v Version) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// ParseVersion is the inverse of [Version.String].
+func ParseVersion(s string) (Version, error) {
+	var v uint64
+	words := strings.Split(s, ".")
+	for _, word := range words {
+		n, err := strconv.ParseUint(word, 10, 8)
+		if err != nil || len(words) != 3 {
+			return 0, fmt.Errorf("ipvs: version %q is not of the form \"1.2.1\"", s)
+		}
+		v = v<<8 | n
+	}
+	return Version(v), nil
+}
+
+// UnmarshalText reads the form of String.
+func (v *Version) UnmarshalText(b []byte) (err error) {
+	*v, err = ParseVersion(string(b))
+	return err
+}
 
 // Info is what the kernel says about itself.
 type Info struct {

@@ -366,6 +366,9 @@ type arena struct {
 // keep returns a copy of the list that was read.
 func (a *arena) keep() []DestinationStatus {
 	n := len(a.scratch)
+	if n == 0 {
+		return []DestinationStatus{}
+	}
 	if n > cap(a.block)-len(a.block) {
 		a.block = make([]DestinationStatus, 0, max(n, 2048))
 	}

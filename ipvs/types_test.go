@@ -40,6 +40,7 @@ func TestEnumText(t *testing.T) {
 
 func TestEnumParseIsInverse(t *testing.T) {
 	for n := range uint32(1 << 16) {
+		checkInverse(t, Version(n<<8|n&0xff), ParseVersion)
 		checkInverse(t, Protocol(n), ParseProtocol)
 		checkInverse(t, TunnelFlags(n), ParseTunnelFlags)
 		checkInverse(t, ServiceFlags(n*0x10001), ParseServiceFlags)
@@ -56,6 +57,11 @@ func TestEnumParseIsInverse(t *testing.T) {
 	}
 	if f, err := ParseTunnelFlags("0x10000"); err == nil {
 		t.Errorf("17 bits of tunnel flags are %v", f)
+	}
+	for _, s := range []string{"", "1.2", "1.2.3.4", "1.2.256", "1.2.x"} {
+		if v, err := ParseVersion(s); err == nil {
+			t.Errorf("version %q is %v", s, v)
+		}
 	}
 	if m, err := ParseForwardMethod("forward(256)"); err == nil {
 		t.Errorf("a forwarding method of nine bits is %v", m)
