@@ -364,3 +364,49 @@ func TestClose(t *testing.T) {
 		t.Errorf("two families: %+v", r)
 	}
 }
+
+// TestOwnAnswers: what the director answers itself passes for a reply of an old connection that was to go, unless it is
+// masqueraded. Observed on Linux 6.12.
+func TestOwnAnswers(t *testing.T) {
+	for method, revived := range map[Method]bool{Masquerade: false, Route: true} {
+		l := newLab(t)
+		s := tcp(vip + ":80")
+		l.serve(s, "rr", 0, method, "10.1.0.11:80")
+		old, gone := flow(TCP, "10.0.0.10:1", vip+":80"), flow(TCP, "10.0.0.10:2", vip+":80")
+		l.send(old, "in SYN", "in ACK", "in RST")
+		l.weight(s, "10.1.0.11:80", 0)
+		if r := l.goes(old, ""); r.Verdict != Refused {
+			t.Error(r.Verdict)
+		}
+		want := Counters{Conns: 1, InPackets: 3, InBytes: 120}
+		if revived {
+			want.OutPackets, want.OutBytes = 1, 28+40 // an ICMP error with the packet in it
+		}
+		if got := l.Total().Counted; got != want {
+			t.Errorf("%v: counted %+v, want %+v", method, got, want)
+		}
+		l.listed("refused")
+		l.weight(s, "10.1.0.11:80", 1)
+		l.send(gone, "in SYN", "in ACK")
+		l.remove(s, "10.1.0.11:80")
+		l.sysctl("expire_nodest_conn", "1")
+		if r := l.Packet(Packet{Flow: gone, TCP: ACK}); r.Verdict != Passed || r.Dest.IsValid() {
+			t.Errorf("%v: %+v", method, r)
+		}
+		if revived {
+			l.listed("answered by an RST", "TCP 10 CLOSE 10.0.0.10:2 10.0.0.100:80 10.1.0.11:80")
+		} else {
+			l.listed("expired")
+		}
+		l.at(11)
+		l.listed("in the end")
+	}
+	long := Packet{Flow: flow(UDP, "10.0.0.1:1", vip+":53"), Size: 1500}
+	if n := unreachableBytes(&long); n != 576 {
+		t.Errorf("error of %d bytes", n)
+	}
+	long = Packet{Flow: flow(UDP, "[fd00::2]:1", "[fd00::1]:53")}
+	if n := unreachableBytes(&long); n != 96 {
+		t.Errorf("error of %d bytes", n)
+	}
+}

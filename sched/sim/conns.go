@@ -73,10 +73,10 @@ func mix(a, b uint64) uint64 {
 
 // Flags of a conn.
 const (
-	live     uint8 = 1 << iota // the slot is in use
-	noOutput                   // no reply was seen, and none is expected
-	active                     // counts in ActiveConn
-	dying                      // expires at the end of the event
+	live       uint8 = 1 << iota // the slot is in use
+	noOutput                     // no reply was seen, and none is expected
+	active                       // counts in ActiveConn
+	masquerade                   // its replies come from the server's address
 )
 
 // A conn is a connection. Its slots are reused.

@@ -15,6 +15,9 @@
 // fire up to an eighth of their interval late; at one moment connections end before templates, and both before the event that
 // the caller makes next. What the kernel does one tick later happens at the end of the event.
 //
+// Virtual addresses are taken to be the director's own, and nothing to listen there: what no service wants is answered by
+// its network stack.
+//
 // Not modelled: synchronisation between directors, ICMP, fragments, the FTP helper's data connections, connections that
 // begin at a real server, netfilter's connection tracking, and the defences against a shortage of memory, of which there is
 // always enough.

@@ -90,12 +90,7 @@ func (d *Director) packet(p *Packet) Result {
 func (d *Director) reply(p *Packet, id uint32) Result {
 	c := d.conns.at(id)
 	c.flags &^= noOutput
-	if t := c.dest; t != nil && t.Available() {
-		n := p.bytes()
-		t.stats.out(n)
-		t.svc.stats.out(n)
-		d.total.out(n)
-	}
+	d.countOut(c.dest, p.bytes())
 	if p.Protocol == UDP && c.template != nil {
 		d.templates.Assure(c.template)
 	}
@@ -120,13 +115,11 @@ func (d *Director) request(p *Packet, id uint32, k *key) Result {
 	c := d.conns.at(id)
 	t := c.dest
 	if p.begins() && d.reuses(c) {
-		d.dying = append(d.dying, id)
-		return d.scheduleNew(p, k)
+		return d.replace(p, id, k)
 	}
 	if t != nil && !t.Available() {
 		if d.sysctls.expireNodestConn != 0 {
-			d.dying = append(d.dying, id)
-			return d.scheduleNew(p, k)
+			return d.replace(p, id, k)
 		}
 		return Result{Verdict: Dropped, Dest: c.server()}
 	}
@@ -138,6 +131,43 @@ func (d *Director) request(p *Packet, id uint32, k *key) Result {
 	}
 	d.transition(p, id, c.inward())
 	return r
+}
+
+// replace schedules a packet anew and lets the old connection expire after that. What the director itself answers passes for
+// a reply of the old connection, which is still there, unless its replies have another source, the server's own: an ICMP
+// error is counted, and the RST of a closed port keeps the connection in the table. Observed on Linux 6.12.
+func (d *Director) replace(p *Packet, id uint32, k *key) Result {
+	r := d.scheduleNew(p, k)
+	c := d.conns.at(id)
+	if c.flags&masquerade == 0 {
+		switch {
+		case r.Verdict == Refused:
+			d.countOut(c.dest, unreachableBytes(p))
+		case r.Verdict == Passed && p.Protocol == TCP && p.TCP&RST == 0:
+			d.reply(&Packet{Flow: p.Flow, Out: true, TCP: RST}, id)
+			return r
+		}
+	}
+	d.dying = append(d.dying, id)
+	return r
+}
+
+// unreachableBytes is the length of an ICMP error about a packet: as much of the packet as fits.
+func unreachableBytes(p *Packet) uint64 {
+	head, limit := uint64(20+8), uint64(576)
+	if p.Client.Addr().Unmap().Is6() {
+		head, limit = 40+8, 1280
+	}
+	return min(head+p.bytes(), limit)
+}
+
+// countOut counts a reply; those of no server and of removed ones count nowhere.
+func (d *Director) countOut(t *dest, n uint64) {
+	if t != nil && t.Available() {
+		t.stats.out(n)
+		t.svc.stats.out(n)
+		d.total.out(n)
+	}
 }
 
 func (d *Director) countIn(t *dest, n uint64) {
@@ -294,8 +324,9 @@ func (d *Director) scheduleNew(p *Packet, k *key) Result {
 	id := d.conns.add(k)
 	c := d.conns.at(id)
 	c.dest, c.template, c.port = t, template, port
+	c.flags |= masquerade
 	if t.Method != Masquerade {
-		c.flags |= noOutput
+		c.flags ^= masquerade | noOutput
 	}
 	// The server is told once, of the activity after the first transition: nothing looks in between.
 	c.flags |= d.firstActivity(p, c)

@@ -1,0 +1,615 @@
+package sim_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/golvs/lvs/internal/nstest"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/sched/sim"
+)
+
+// beacon is an address that no service has: a packet to it that has arrived says that all before it have.
+var beacon = netip.MustParseAddrPort("10.2.1.1:9")
+
+// pair is a director of the running kernel, in a namespace of its own, and a simulated one. Packets come in through a pair
+// of devices that are both in the namespace, because a firewall mark does not survive a change of it; what goes out to
+// clients and servers vanishes in dummy devices, so that nobody answers but the test.
+type pair struct {
+	*sim.Director
+	t       testing.TB
+	ns      *nstest.NS
+	kernel  *ipvs.Client
+	start   time.Time
+	tx      map[uint32]int // sockets by firewall mark
+	rx      int
+	head    [12]byte
+	beacons uint16
+	buf     [256]byte
+	log     []string
+}
+
+func newPair(t testing.TB) *pair {
+	t.Helper()
+	p := &pair{Director: sim.New(nil), t: t, ns: nstest.New(t), tx: make(map[uint32]int)}
+	for _, name := range []string{"all/rp_filter", "default/rp_filter", "all/send_redirects", "default/send_redirects"} {
+		p.ns.SetSysctl(t, "net/ipv4/conf/"+name, "0")
+	}
+	p.ns.SetSysctl(t, "net/ipv4/ip_forward", "1")
+	nstest.Veth(t, p.ns, "in", p.ns, "outside")
+	p.ns.Dummy(t, "servers")
+	p.ns.AddAddr(t, "servers", netip.MustParsePrefix("10.2.255.254/16"))
+	p.ns.Dummy(t, "clients")
+	p.ns.AddAddr(t, "clients", netip.MustParsePrefix("10.1.255.254/16"))
+	for _, vip := range []string{"10.9.0.1/32", "10.9.0.2/32"} {
+		p.ns.AddAddr(t, "lo", netip.MustParsePrefix(vip))
+	}
+	p.ns.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("172.16.0.0/12"), Local: true})
+	copy(p.head[0:], p.ns.Link(t, "in").MAC)
+	copy(p.head[6:], p.ns.Link(t, "outside").MAC)
+	for _, mark := range []uint32{0, 7} {
+		p.tx[mark] = p.socket("outside", 0)
+		if err := unix.SetsockoptInt(p.tx[mark], unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.rx = p.socket("servers", unix.ETH_P_ALL)
+	if err := unix.SetsockoptInt(p.rx, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if p.kernel, err = ipvs.Dial(t.Context(), &ipvs.Config{NetNSFile: p.ns.File(), Timeout: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.kernel.Close() })
+	p.start = time.Now()
+	return p
+}
+
+func (p *pair) socket(device string, protocol uint16) int {
+	p.t.Helper()
+	fd := -1
+	var err error
+	p.ns.Do(p.t, func() { fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0) })
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = unix.Close(fd) })
+	var order [2]byte
+	binary.BigEndian.PutUint16(order[:], protocol)
+	addr := &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(order[:]), Ifindex: p.ns.Link(p.t, device).Index}
+	if err := unix.Bind(fd, addr); err != nil {
+		p.t.Fatal(err)
+	}
+	return fd
+}
+
+// pin keeps the process on one processor: each has its own queue of received packets.
+func pin(t testing.TB) {
+	t.Helper()
+	var allowed, first unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !allowed.IsSet(cpu) {
+		cpu++
+	}
+	first.Set(cpu)
+	confine(t, &first)
+	t.Cleanup(func() { confine(t, &allowed) })
+}
+
+// confine moves all threads, until there is no new one.
+func confine(t testing.TB, cpus *unix.CPUSet) {
+	t.Helper()
+	done := make(map[string]bool)
+	for before := -1; len(done) > before; {
+		before = len(done)
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			tid, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.SchedSetaffinity(tid, cpus); err != nil && err != unix.ESRCH {
+				t.Fatal(err)
+			}
+			done[thread.Name()] = true
+		}
+	}
+}
+
+func (p *pair) transmit(mark uint32, packet nstest.Packet) {
+	p.t.Helper()
+	b, err := packet.Marshal()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	frame := append(p.head[:12:12], 8, 0)
+	frame = append(frame, b...)
+	for {
+		_, err := unix.Write(p.tx[mark], frame)
+		if err == nil {
+			return
+		}
+		if err != unix.EAGAIN && err != unix.ENOBUFS && err != unix.EINTR {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// settle waits until the kernel has worked off all packets.
+func (p *pair) settle() {
+	p.t.Helper()
+	p.beacons++
+	src := netip.AddrPortFrom(netip.MustParseAddr("10.1.200.1"), p.beacons)
+	p.transmit(0, nstest.Packet{Src: src, Dst: beacon, Proto: nstest.UDP})
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		n, _, err := unix.Recvfrom(p.rx, p.buf[:], 0)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			if time.Now().After(deadline) {
+				p.t.Fatal("a packet does not arrive")
+			}
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if got, err := nstest.ParsePacket(p.buf[14:max(n, 14)]); err == nil && got.Src == src && got.Dst == beacon {
+			return
+		}
+	}
+}
+
+// now is the time that has passed, which the simulated director takes over.
+func (p *pair) now() time.Duration {
+	now := time.Since(p.start)
+	p.Advance(now)
+	return now
+}
+
+func (p *pair) logf(format string, args ...any) {
+	p.log = append(p.log, fmt.Sprintf("%v ", p.Now().Round(time.Millisecond))+fmt.Sprintf(format, args...))
+}
+
+// change makes a change in both directors, which must agree whether it is possible.
+func (p *pair) change(what string, kernel, simulated error) {
+	p.t.Helper()
+	p.logf("%s", what)
+	if (kernel == nil) != (simulated == nil) {
+		p.fail("%s: the kernel says %v, the simulator %v", what, kernel, simulated)
+	}
+}
+
+func (p *pair) fail(format string, args ...any) {
+	p.t.Helper()
+	p.t.Fatalf("%s\nlast events:\n%s", fmt.Sprintf(format, args...), strings.Join(p.log[max(0, len(p.log)-40):], "\n"))
+}
+
+// packet sends a packet to both.
+func (p *pair) packet(packet sim.Packet, server netip.AddrPort) sim.Result {
+	p.t.Helper()
+	p.now()
+	r := p.Packet(packet)
+	p.logf("%v %v>%v mark %d out %v %v: %v %v", packet.Protocol, packet.Client, packet.Virtual, packet.Mark, packet.Out, packet.TCP, r.Verdict, r.Dest)
+	w := nstest.Packet{Src: packet.Client, Dst: packet.Virtual, Proto: uint8(packet.Protocol)}
+	if packet.Out {
+		w.Src, w.Dst = server, packet.Client
+	}
+	for bit, flag := range map[sim.TCPFlags]nstest.TCPFlags{sim.FIN: nstest.FIN, sim.SYN: nstest.SYN, sim.RST: nstest.RST, sim.ACK: nstest.ACK} {
+		if packet.TCP&bit != 0 && packet.Protocol == sim.TCP {
+			w.Flags |= flag
+		}
+	}
+	p.transmit(packet.Mark, w)
+	return r
+}
+
+// tick waits until the kernel has done what it does a tick later.
+func (p *pair) tick() {
+	p.settle()
+	time.Sleep(20 * time.Millisecond)
+}
+
+// picture is what both directors must agree on.
+type picture struct {
+	Conns    []string
+	Dests    []string
+	Conns0   uint64 // connections counted so far
+	In, Out  uint64
+	InBytes  uint64
+	OutBytes uint64
+}
+
+func (p *pair) simulated() picture {
+	var v picture
+	for c := range p.Conns() {
+		v.Conns = append(v.Conns, fmt.Sprintf("%v %v %v %v %s", c.Protocol, c.Client, c.Virtual, c.Dest, c.State))
+	}
+	for s := range p.Services() {
+		for d := range p.Dests(s.ID) {
+			v.Dests = append(v.Dests, fmt.Sprintf("%v %v weight %d: %d active, %d inactive, %d persistent", s.ID, d.Addr, d.Weight, d.Active, d.Inactive, d.Persistent))
+		}
+	}
+	slices.Sort(v.Conns)
+	slices.Sort(v.Dests)
+	n := p.Total().Counted
+	v.Conns0, v.In, v.Out, v.InBytes, v.OutBytes = n.Conns, n.InPackets, n.OutPackets, n.InBytes, n.OutBytes
+	return v
+}
+
+func (p *pair) real() picture {
+	p.t.Helper()
+	ctx := context.Background()
+	var v picture
+	for c, err := range p.kernel.Connections(ctx) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		v.Conns = append(v.Conns, fmt.Sprintf("%s %v %v %v %s", c.Protocol, c.Client, c.Virtual, c.Destination, c.State))
+	}
+	services, err := p.kernel.Services(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, s := range services {
+		list, err := p.kernel.Destinations(ctx, s.ID)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, d := range list {
+			v.Dests = append(v.Dests, fmt.Sprintf("%v %v weight %d: %d active, %d inactive, %d persistent", s.ID, d.Addr, d.Weight, d.Active, d.Inactive, d.Persistent))
+		}
+	}
+	stats, err := p.kernel.KernelStats(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, c := range stats.CPUs {
+		v.Conns0, v.In, v.Out, v.InBytes, v.OutBytes = v.Conns0+c.Connections, v.In+c.InPackets, v.Out+c.OutPackets, v.InBytes+c.InBytes, v.OutBytes+c.OutBytes
+	}
+	slices.Sort(v.Conns)
+	slices.Sort(v.Dests)
+	return v
+}
+
+// compare compares everything.
+func (p *pair) compare() {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	if diff := cmp.Diff(p.real(), p.simulated()); diff != "" {
+		p.fail("the directors differ (-kernel +simulator):\n%s", diff)
+	}
+}
+
+// client is the kernel's service for a simulated one.
+func realService(s sim.Service) ipvs.Service {
+	out := ipvs.Service{ID: realID(s.ID), Scheduler: s.Scheduler, Flags: ipvs.ServiceFlags(s.Flags), Timeout: s.Timeout, Netmask: s.Mask, PE: s.Engine}
+	if !out.Netmask.IsValid() {
+		out.Netmask = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	}
+	return out
+}
+
+func realID(id sim.ServiceID) ipvs.ServiceID {
+	if id.Mark != 0 {
+		return ipvs.Mark(id.Mark, ipvs.IPv4)
+	}
+	return ipvs.ServiceID{Protocol: ipvs.Protocol(id.Protocol), Addr: id.Addr}
+}
+
+func realDest(d sim.Dest) ipvs.Destination {
+	return ipvs.Destination{Addr: d.Addr, Forward: ipvs.ForwardMethod(d.Method), Weight: d.Weight, UpperThreshold: d.Upper, LowerThreshold: d.Lower}
+}
+
+func (p *pair) addService(s sim.Service) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change(fmt.Sprintf("add %+v", s), p.kernel.AddService(context.Background(), realService(s)), p.AddService(s))
+}
+
+func (p *pair) setService(s sim.Service) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change(fmt.Sprintf("set %+v", s), p.kernel.SetService(context.Background(), realService(s)), p.SetService(s))
+}
+
+func (p *pair) deleteService(id sim.ServiceID) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change("delete "+id.String(), p.kernel.DeleteService(context.Background(), realID(id)), p.DeleteService(id))
+	p.tick()
+}
+
+func (p *pair) addDest(id sim.ServiceID, d sim.Dest) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change(fmt.Sprintf("add %v %+v", id, d), p.kernel.AddDestination(context.Background(), realID(id), realDest(d)), p.AddDest(id, d))
+}
+
+func (p *pair) setDest(id sim.ServiceID, d sim.Dest) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change(fmt.Sprintf("set %v %+v", id, d), p.kernel.SetDestination(context.Background(), realID(id), realDest(d)), p.SetDest(id, d))
+}
+
+func (p *pair) deleteDest(id sim.ServiceID, addr netip.AddrPort) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change(fmt.Sprintf("delete %v %v", id, addr), p.kernel.DeleteDestination(context.Background(), realID(id), addr), p.DeleteDest(id, addr))
+	p.tick()
+}
+
+func (p *pair) sysctl(name string, value int) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.ns.SetSysctl(p.t, "net/ipv4/vs/"+name, strconv.Itoa(value))
+	p.change(fmt.Sprintf("%s = %d", name, value), nil, p.SetSysctl(name, strconv.Itoa(value)))
+}
+
+func (p *pair) timeouts(tcp, fin, udp time.Duration) {
+	p.t.Helper()
+	p.settle()
+	p.now()
+	p.change("timeouts", p.kernel.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: tcp, TCPFin: fin, UDP: udp}),
+		p.SetTimeouts(sim.Timeouts{TCP: tcp, TCPFin: fin, UDP: udp}))
+}
+
+// TestIntegrationDifferential lets random traces run on the kernel and on the simulator, and compares all connections with
+// their states and destinations, and all counters. A trace is so short that no timer fires in it.
+func TestIntegrationDifferential(t *testing.T) {
+	nstest.RequireKernel(t)
+	pin(t)
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("LVS_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = 5000
+	opened, packets, checks := 0, 0, 0
+	for trace := uint64(0); opened < want; trace++ {
+		t.Run(strconv.FormatUint(trace, 10), func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("LVS_SEED=%d", seed)
+				}
+			}()
+			g := &generator{Rand: rand.New(rand.NewPCG(seed, trace)), p: newPair(t), flows: make(map[sim.Flow]*flow)}
+			g.run()
+			n := g.p.Total().Counted
+			opened, packets, checks = opened+int(n.Conns), packets+int(n.InPackets+n.OutPackets), checks+g.checks
+		})
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	fmt.Printf("differential: director %d connections, %d packets, %d comparisons, 0 differences on Linux %s\n", opened, packets, checks, unix.ByteSliceToString(u.Release[:]))
+}
+
+// flow is a connection of the test.
+type flow struct {
+	nat    bool
+	server netip.AddrPort
+}
+
+// generator makes random events.
+type generator struct {
+	*rand.Rand
+	p        *pair
+	services []sim.Service
+	flows    map[sim.Flow]*flow
+	order    []sim.Flow
+	ports    uint16
+	checks   int
+}
+
+func (g *generator) one(words ...string) string { return words[g.IntN(len(words))] }
+
+// run is a trace of some seconds.
+func (g *generator) run() {
+	p := g.p
+	p.timeouts(900*time.Second, 900*time.Second, 300*time.Second)
+	for _, id := range []sim.ServiceID{
+		{Protocol: sim.TCP, Addr: netip.MustParseAddrPort("10.9.0.1:80")},
+		{Protocol: sim.TCP, Addr: netip.MustParseAddrPort("10.9.0.1:81")},
+		{Protocol: sim.UDP, Addr: netip.MustParseAddrPort("10.9.0.1:53")},
+		{Protocol: sim.TCP, Addr: netip.MustParseAddrPort("10.9.0.2:0")},
+		{Protocol: sim.TCP, Addr: netip.MustParseAddrPort("10.9.0.2:21")},
+		{Mark: 7},
+	} {
+		if g.IntN(6) == 0 {
+			continue
+		}
+		s := g.service(id)
+		p.addService(s)
+		g.services = append(g.services, s)
+		for n := range 2 + g.IntN(4) {
+			p.addDest(id, g.dest(id, n))
+		}
+	}
+	if len(g.services) == 0 {
+		return
+	}
+	for range 450 {
+		if time.Since(p.start) > 8*time.Second {
+			break // a connection in CLOSE lives for ten
+		}
+		g.event()
+		if g.IntN(8) == 0 {
+			g.checks++
+			p.compare()
+		}
+	}
+	g.checks++
+	p.compare()
+}
+
+// service is a random configuration; services with port 0 or 21 are persistent.
+func (g *generator) service(id sim.ServiceID) sim.Service {
+	s := sim.Service{ID: id, Scheduler: g.one("rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf", "lblc", "lblcr")}
+	port := id.Addr.Port()
+	if port == 81 || port == 0 || port == 21 || g.IntN(3) == 0 {
+		s.Flags, s.Timeout = sim.Persistent, time.Duration(100+g.IntN(300))*time.Second
+		s.Mask = netip.MustParseAddr(g.one("255.255.255.255", "255.255.255.255", "255.255.255.0", "255.255.0.1", "0.0.0.0"))
+	}
+	if id.Protocol == sim.UDP && g.IntN(3) == 0 {
+		s.Flags |= sim.OnePacket
+	}
+	return s
+}
+
+// dest is a random configuration of server n.
+func (g *generator) dest(id sim.ServiceID, n int) sim.Dest {
+	d := sim.Dest{Weight: uint32(g.IntN(4)), Method: sim.Masquerade}
+	port := id.Addr.Port()
+	if n%2 == 1 {
+		d.Method = sim.Route
+	} else if port != 0 && port != 21 || n == 4 {
+		port = 8080 + uint16(n)
+	}
+	if g.IntN(8) == 0 {
+		d.Upper = uint32(2 + g.IntN(6))
+		d.Lower = uint32(g.IntN(3))
+	}
+	d.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, 0, byte(1 + n)}), port)
+	return d
+}
+
+func (g *generator) event() {
+	p := g.p
+	s := &g.services[g.IntN(len(g.services))]
+	dests := slices.Collect(p.Dests(s.ID))
+	switch k := g.IntN(100); {
+	case k < 40:
+		g.open(s.ID)
+	case k < 85:
+		g.further()
+	case k < 90 && len(dests) > 0:
+		d := dests[g.IntN(len(dests))].Dest
+		d.Weight = uint32(g.IntN(4)) * uint32(g.IntN(2))
+		p.setDest(s.ID, d)
+	case k < 92 && len(dests) > 0:
+		p.deleteDest(s.ID, dests[g.IntN(len(dests))].Addr)
+	case k < 95:
+		d := g.dest(s.ID, g.IntN(5))
+		if !slices.ContainsFunc(dests, func(x sim.DestStatus) bool { return x.Addr == d.Addr }) {
+			p.addDest(s.ID, d)
+		}
+	case k < 96:
+		c := g.service(s.ID)
+		if (c.Flags^s.Flags)&sim.OnePacket == 0 {
+			*s = c
+			p.setService(c)
+		}
+	case k < 97:
+		p.deleteService(s.ID)
+		p.addService(*s)
+		for _, d := range dests {
+			if g.IntN(4) > 0 {
+				p.addDest(s.ID, d.Dest)
+			}
+		}
+	default:
+		switch g.IntN(4) {
+		case 0:
+			p.sysctl("expire_quiescent_template", g.IntN(2))
+		case 1:
+			p.sysctl("expire_nodest_conn", g.IntN(2))
+		case 2:
+			p.sysctl("conn_reuse_mode", g.IntN(3))
+		case 3:
+			p.sysctl("sloppy_tcp", g.IntN(2))
+		}
+	}
+}
+
+// open begins a connection with a service, or sometimes nobody's.
+func (g *generator) open(id sim.ServiceID) {
+	g.ports++
+	f := sim.Flow{
+		Protocol: id.Protocol, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(g.IntN(3)), byte(1 + g.IntN(5))}), 2000+g.ports),
+		Virtual: id.Addr, Mark: id.Mark,
+	}
+	if id.Mark != 0 {
+		f.Protocol = []sim.Protocol{sim.TCP, sim.UDP}[g.IntN(2)]
+		f.Virtual = netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 16, 0, byte(g.IntN(4))}), uint16(g.IntN(3)))
+	} else if id.Addr.Port() == 0 || id.Addr.Port() == 21 && g.IntN(2) == 0 {
+		f.Virtual = netip.AddrPortFrom(id.Addr.Addr(), []uint16{20, 21, 22, 1023, 1024, 5000}[g.IntN(6)])
+	}
+	g.send(sim.Packet{Flow: f, TCP: sim.SYN}, &flow{})
+}
+
+// further sends a packet of a connection that was begun, mostly a recent one.
+func (g *generator) further() {
+	if len(g.order) == 0 {
+		return
+	}
+	n := len(g.order)
+	f := g.order[n-1-g.IntN(min(n, 30))]
+	state := g.flows[f]
+	flags := []sim.TCPFlags{sim.SYN, sim.SYN | sim.ACK, sim.ACK, sim.ACK, sim.ACK, sim.FIN | sim.ACK, sim.FIN | sim.ACK, sim.FIN, sim.RST, 0}
+	p := sim.Packet{Flow: f, TCP: flags[g.IntN(len(flags))]}
+	if state.nat && g.IntN(2) == 0 {
+		p.Out, p.Mark = true, 0
+	}
+	g.send(p, state)
+}
+
+func (g *generator) send(p sim.Packet, state *flow) {
+	k := p.Flow
+	if p.Out {
+		for f := range g.flows { // the mark is not part of a reply
+			if g.flows[f] == state {
+				k = f
+			}
+		}
+	}
+	known := g.flows[k] != nil
+	r := g.p.packet(p, state.server)
+	if r.Scheduled && known {
+		g.p.tick() // the old entry goes
+	}
+	if r.Scheduled || !known {
+		state.nat, state.server = false, r.Dest
+		for s := range g.p.Services() {
+			for d := range g.p.Dests(s.ID) {
+				if d.Addr.Addr() == r.Dest.Addr() && d.Method == sim.Masquerade && r.Verdict == sim.Forwarded {
+					state.nat = true
+				}
+			}
+		}
+	}
+	if !known {
+		g.flows[k] = state
+		g.order = append(g.order, k)
+	}
+}
