@@ -163,6 +163,11 @@ func New(cfg *Config) (*Kernel, error) {
 	if k.path == nil {
 		k.path = manual{}
 	}
+	if s, ok := k.path.(*Simulated); ok {
+		if err := s.begin(k.now); err != nil {
+			return nil, err
+		}
+	}
 	k.family, k.nextFamily, k.loaded = k.cfg.FamilyID, k.cfg.FamilyID+1, !k.cfg.NoModule
 	return k, nil
 }
