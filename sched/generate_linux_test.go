@@ -24,7 +24,9 @@ type generator struct {
 	seen    map[connID]bool
 	dests   []netip.Addr
 	clients []netip.Addr
-	heavy   int32 // weights are mostly below
+	heavy   int32 // weights are mostly below, in units
+	unit    int32 // divides nearly all weights
+	limited int   // percentage of servers with thresholds
 	opened  int   // under the scenario's own scheduler
 }
 
@@ -45,10 +47,18 @@ func generate(r *rand.Rand, name string, flags sched.Flags, connections int) sce
 	g.setting.sloppy = !g.setting.udp && g.IntN(3) > 0
 	g.addresses()
 	g.heavy = []int32{3, 10, 30, 300}[g.IntN(4)]
+	g.unit = []int32{1, 1, 2, 3, 4, 10}[g.IntN(6)]
+	g.limited = []int{10, 25, 25, 90}[g.IntN(4)]
+	if name == "wrr" { // whose levels depend on the divisor of all weights
+		g.unit, g.heavy = []int32{1, 2, 3, 4}[g.IntN(4)], min(g.heavy, 30)
+	}
 	if name == "twos" { // whose draws favour one server by a unit of weight
 		g.heavy = min(g.heavy, 10)
 	}
-	g.resize(1 + g.IntN([]int{5, 40}[g.IntN(2)]))
+	if (name == "lc" || name == "wlc") && g.IntN(2) == 0 {
+		g.pile(connections / 2)
+	}
+	g.resize(1 + g.size())
 	for g.opened < connections {
 		g.step(connections)
 	}
@@ -100,19 +110,23 @@ func (g *generator) step(connections int) {
 	case p < 58:
 		g.open(min(1+g.IntN(25), connections-g.opened))
 	case p < 70:
-		for range g.IntN(20) {
+		n := g.IntN(20)
+		if g.IntN(4) == 0 {
+			n = g.IntN(1 + len(g.conns))
+		}
+		for range n {
 			g.on(fin)
 		}
 	case p < 80:
 		for range 1 + g.IntN(3) {
 			g.set()
 		}
-	case p < 85:
+	case p < 86:
 		g.remove()
-	case p < 90:
+	case p < 91:
 		g.insert()
-	case p < 92:
-		g.resize(g.IntN(41))
+	case p < 93:
+		g.resize(g.size())
 	case p < 95:
 		g.digress()
 	case p < 98:
@@ -122,25 +136,51 @@ func (g *generator) step(connections int) {
 	}
 }
 
+// size returns the number of servers that there shall be, less than 40.
+func (g *generator) size() int {
+	if g.IntN(2) == 0 {
+		return g.IntN(5)
+	}
+	return g.IntN(40)
+}
+
+// pile leaves one connection active and ends many others, on two servers. It takes so many for the load of one active
+// connection to show: 257 inactive ones, not 256.
+func (g *generator) pile(n int) {
+	for _, server := range []int{1, 2} {
+		g.present = append(g.present, server)
+		g.add(event{kind: addServer, server: server, settings: sched.Settings{Weight: 1 + g.Int32N(2)}})
+	}
+	g.setting.udp = false
+	g.open(1)
+	for g.opened < n {
+		g.open(1)
+		g.add(event{kind: fin, conns: []connID{g.conns[len(g.conns)-1]}})
+	}
+}
+
 func (g *generator) weight() int32 {
+	if g.IntN(2+len(g.present)) == 0 { // so that the divisor of all weights comes and goes
+		return 1 + g.Int32N(g.heavy)
+	}
 	switch g.IntN(8) {
 	case 0:
 		return 0
 	case 1:
-		return 1
+		return g.unit
 	case 2:
-		return 2 * g.Int32N(g.heavy)
+		return 2 * g.unit * g.Int32N(g.heavy)
 	case 3:
-		if g.IntN(10) == 0 {
-			return g.Int32N(5000)
+		if g.IntN(12) == 0 {
+			return g.unit * g.Int32N(5000/g.unit)
 		}
 	}
-	return 1 + g.Int32N(g.heavy)
+	return g.unit * (1 + g.Int32N(g.heavy))
 }
 
 func (g *generator) settings() sched.Settings {
 	c := sched.Settings{Weight: g.weight()}
-	if g.IntN(4) == 0 {
+	if g.IntN(100) < g.limited {
 		c.Upper = uint32(g.IntN(20))
 		if g.IntN(2) == 0 {
 			c.Lower = uint32(g.IntN(int(c.Upper) + 1))

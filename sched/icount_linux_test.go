@@ -65,7 +65,7 @@ func TestIntegrationICountCacheExpiry(t *testing.T) {
 	// Events are at full ten seconds, and no difference of two of them is near an expiration.
 	for name, expiration := range map[string]time.Duration{"lblc": 1205 * time.Second, "lblcr": 305 * time.Second} {
 		t.Run(name, func(t *testing.T) {
-			g := &generator{Rand: random(seed, name), seen: make(map[connID]bool), heavy: 5}
+			g := &generator{Rand: random(seed, name), seen: make(map[connID]bool), heavy: 5, unit: 1, limited: 25}
 			g.setting.mark, g.setting.sloppy = true, true
 			g.name = name
 			for i := range 200 {
