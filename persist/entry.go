@@ -22,6 +22,7 @@ type Destination interface {
 // let go of it, which does not happen before all of its connections were released.
 type Entry[D Destination] struct {
 	key      Key
+	chain    *Entry[D] // next in the bucket
 	dest     D
 	port     uint16 // stored port of the server
 	timeout  time.Duration

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"time"
 )
@@ -106,6 +107,23 @@ type Key struct {
 
 	// Data is what the persistence engine found, the Call-ID; empty without an engine.
 	Data string
+}
+
+// hash mixes by multiplication to twice the width.
+func (k *Key) hash() uint64 {
+	c, v := k.Client.As16(), k.Virtual.Addr().As16()
+	h := mix(binary.BigEndian.Uint64(c[8:])^0x9e3779b97f4a7c15, uint64(k.Virtual.Port())<<8^uint64(k.Protocol)^0xd1b54a32d192ed03)
+	h = mix(h^binary.BigEndian.Uint64(c[:8]), binary.BigEndian.Uint64(v[8:])^0xeb44accab455d165)
+	h = mix(h^binary.BigEndian.Uint64(v[:8]), 0x8cb92ba72f3d8dd7)
+	for i := range len(k.Data) {
+		h = mix(h^uint64(k.Data[i]), 0x9e3779b97f4a7c15)
+	}
+	return h
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
 }
 
 // Key returns the key of the packet's template. It does not check that the packet belongs to the service.

@@ -26,13 +26,16 @@ type Config[D Destination] struct {
 // its methods does not run backwards.
 type Table[D Destination] struct {
 	config Config[D]
-	byKey  map[Key]*Entry[D] // without those that were invalidated
-	heap   []*Entry[D]       // all, by deadline
+	heap   []*Entry[D] // all, by deadline
+
+	// A hash table with chains takes half the memory of a map with such large keys. Its length is a power of two.
+	buckets []*Entry[D]
+	valid   int // entries in it: without those that were invalidated
 }
 
 // NewTable returns an empty table; nil means the defaults.
 func NewTable[D Destination](c *Config[D]) *Table[D] {
-	t := &Table[D]{byKey: make(map[Key]*Entry[D])}
+	t := &Table[D]{buckets: make([]*Entry[D], 8)}
 	if c != nil {
 		t.config = *c
 	}
@@ -49,7 +52,41 @@ func (t *Table[D]) Len() int { return len(t.heap) }
 func (t *Table[D]) All() iter.Seq[*Entry[D]] { return slices.Values(t.heap) }
 
 // Find returns the template with the key, usable or not, but no invalidated one; nil if there is none.
-func (t *Table[D]) Find(k Key) *Entry[D] { return t.byKey[k] }
+func (t *Table[D]) Find(k Key) *Entry[D] { return *t.link(&k) }
+
+// link returns where the table points to the template with the key, or where it would point to a new one.
+func (t *Table[D]) link(k *Key) **Entry[D] {
+	at := &t.buckets[k.hash()&uint64(len(t.buckets)-1)]
+	for *at != nil && (*at).key != *k {
+		at = &(*at).chain
+	}
+	return at
+}
+
+// insert makes a template findable.
+func (t *Table[D]) insert(e *Entry[D]) {
+	if t.valid == len(t.buckets) {
+		old := t.buckets
+		t.buckets = make([]*Entry[D], 2*len(old))
+		for _, x := range old {
+			for x != nil {
+				next := x.chain
+				x.chain = nil
+				*t.link(&x.key) = x
+				x = next
+			}
+		}
+	}
+	*t.link(&e.key) = e
+	t.valid++
+}
+
+// hide makes a template unfindable.
+func (t *Table[D]) hide(e *Entry[D]) {
+	at := t.link(&e.key)
+	*at, e.chain = e.chain, nil
+	t.valid--
+}
 
 // Open counts a new connection of a packet that opens one, and returns its template, whose server gets the connection.
 // A template that is not usable, because its server was removed, or is quiesced under ExpireQuiescent, is invalidated.
@@ -66,10 +103,10 @@ func (t *Table[D]) Open(now time.Duration, s *Service, p *Packet, pick func() (D
 	if err != nil {
 		return nil, err
 	}
-	e := t.byKey[k]
+	e := *t.link(&k)
 	if e != nil && !t.usable(e) {
 		e.invalid = true
-		delete(t.byKey, k)
+		t.hide(e)
 		e = nil
 	}
 	if e == nil {
@@ -81,7 +118,7 @@ func (t *Table[D]) Open(now time.Duration, s *Service, p *Packet, pick func() (D
 		if s.storesPort(p.Virtual.Port()) {
 			e.port = d.Addr().Port()
 		}
-		t.byKey[k] = e
+		t.insert(e)
 		t.heap = append(t.heap, e)
 		t.up(e.index)
 	}
@@ -150,7 +187,7 @@ func (t *Table[D]) Advance(now time.Duration) {
 
 func (t *Table[D]) delete(e *Entry[D]) {
 	if !e.invalid {
-		delete(t.byKey, e.key)
+		t.hide(e)
 	}
 	last := len(t.heap) - 1
 	i := e.index
