@@ -59,6 +59,7 @@ var (
 	vip4     = netip.MustParseAddr("10.9.0.1")
 	vip6     = netip.MustParseAddr("fd09::1")
 	beacon   = netip.MustParseAddrPort("10.2.1.1:9") // where settle sends its packets
+	beacon6  = netip.MustParseAddrPort("[fd02::1:1]:9")
 	markNet4 = netip.MustParsePrefix("172.16.0.0/12")
 	markNet6 = netip.MustParsePrefix("fd16::/16")
 	never    = 90 * 24 * time.Hour // a timeout that no test lives to see; the kernel takes little more
@@ -99,8 +100,9 @@ func newDirector(t testing.TB, kind setting) *director {
 	d.ns.SetSysctl(t, "net/ipv6/conf/all/forwarding", "1")
 	nstest.Veth(t, d.ns, "in", d.ns, "clients")
 	d.ns.Dummy(t, "servers")
-	d.ns.AddAddr(t, "servers", netip.MustParsePrefix("10.2.255.254/16"))
-	d.ns.AddAddr(t, "servers", netip.MustParsePrefix("fd02::ffff/64"))
+	// Routes and no addresses: the kernel makes the route to a new IPv6 address later, in the background.
+	d.ns.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("10.2.0.0/16"), Dev: "servers"})
+	d.ns.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("fd02::/64"), Dev: "servers"})
 	if kind.sloppy {
 		d.ns.SetSysctl(t, "net/ipv4/vs/sloppy_tcp", "1")
 	}
@@ -108,8 +110,8 @@ func newDirector(t testing.TB, kind setting) *director {
 		d.ns.AddRoute(t, nstest.Route{Dst: markNet4, Local: true})
 		d.ns.AddRoute(t, nstest.Route{Dst: markNet6, Local: true})
 	} else {
-		d.ns.AddAddr(t, "lo", netip.PrefixFrom(vip4, 32))
-		d.ns.AddAddr(t, "lo", netip.PrefixFrom(vip6, 128))
+		d.ns.AddRoute(t, nstest.Route{Dst: netip.PrefixFrom(vip4, 32), Local: true})
+		d.ns.AddRoute(t, nstest.Route{Dst: netip.PrefixFrom(vip6, 128), Local: true})
 	}
 
 	copy(d.head[0:], d.ns.Link(t, "in").MAC)
@@ -121,6 +123,7 @@ func newDirector(t testing.TB, kind setting) *director {
 	if err := unix.SetsockoptInt(d.rx, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
 		t.Fatal(err)
 	}
+	d.warm()
 	var err error
 	if d.client, err = ipvs.Dial(t.Context(), &ipvs.Config{NetNSFile: d.ns.File(), Timeout: time.Minute}); err != nil {
 		t.Fatal(err)
@@ -294,6 +297,32 @@ func (d *director) send(p nstest.Packet) {
 	}
 }
 
+// warm waits until packets of both families get through: the kernel switches new devices on in the background.
+func (d *director) warm() {
+	d.t.Helper()
+	waiting := map[netip.AddrPort]netip.AddrPort{
+		beacon:  netip.MustParseAddrPort("10.1.0.1:1"),
+		beacon6: netip.MustParseAddrPort("[fd01::1]:1"),
+	}
+	for deadline := time.Now().Add(30 * time.Second); len(waiting) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("no packet gets through to %v", waiting)
+		}
+		for dst, src := range waiting {
+			d.send(nstest.Packet{Src: src, Dst: dst, Proto: nstest.UDP})
+		}
+		for {
+			n, _, err := unix.Recvfrom(d.rx, d.buf[:], unix.MSG_DONTWAIT)
+			if err != nil {
+				break
+			}
+			if p, err := nstest.ParsePacket(d.buf[min(14, n):n]); err == nil {
+				delete(waiting, p.Dst)
+			}
+		}
+	}
+}
+
 // arrival is a packet that was sent to a server.
 type arrival struct {
 	conn   connID
@@ -304,7 +333,7 @@ type arrival struct {
 // settle waits until the director has done with all that was sent, and returns what arrived at servers since the last
 // call, in order. A last packet that is merely forwarded follows the others through the same queue.
 func (d *director) settle() []arrival {
-	d.beacons++
+	d.beacons = max(1, d.beacons+1)
 	id := d.beacons
 	d.send(nstest.Packet{Src: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, 1}), 1), Dst: beacon, Proto: nstest.UDP, ID: id})
 	var arrivals []arrival
@@ -329,6 +358,9 @@ func (d *director) settle() []arrival {
 		p, err := nstest.ParsePacket(d.buf[14:n])
 		if err != nil {
 			continue
+		}
+		if p.Dst == beacon && p.ID == 0 {
+			continue // of warm
 		}
 		if p.Dst == beacon {
 			if p.ID != id {
