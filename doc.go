@@ -11,6 +11,8 @@
 //
 //   - sched: the schedulers rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh and twos, pick by pick as the
 //     kernel does it, without a kernel.
+//   - persist: persistence templates, and how large the connection table has to be.
+//   - sched/sim: a director made of the two: connections with their states and timeouts, counters, virtual time.
 //
 // # Host
 //

@@ -15,5 +15,5 @@
 //
 // [Dial] lets a program choose between the host's kernel and one in memory whose state is kept in a file.
 //
-// No packets flow in it yet: connections and counters are what [Namespace.SetConns] and [Namespace.Count] say.
+// No packets flow in it: connections and counters are what [Namespace.SetConns] and [Namespace.Count] say.
 package ipvstest
