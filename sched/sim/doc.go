@@ -19,7 +19,8 @@
 // its network stack.
 //
 // Not modelled: synchronisation between directors, ICMP, fragments, the FTP helper's data connections, connections that
-// begin at a real server, netfilter's connection tracking, and the defences against a shortage of memory, of which there is
+// begin at a real server, netfilter's connection tracking (which the kernel uses for masqueraded services with port 21, and
+// which then drops the first SYN that uses a port again), and the defences against a shortage of memory, of which there is
 // always enough.
 //
 // There is no clock, goroutine, lock or I/O, and the same calls give the same answers. A Director is not safe for concurrent

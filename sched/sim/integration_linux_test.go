@@ -542,9 +542,11 @@ func (g *generator) service(id sim.ServiceID) sim.Service {
 func (g *generator) dest(id sim.ServiceID, n int) sim.Dest {
 	d := sim.Dest{Weight: uint32(g.IntN(4)), Method: sim.Masquerade}
 	port := id.Addr.Port()
-	if n%2 == 1 {
+	if n%2 == 1 || port == 21 || id.Mark == 0 && port == 0 {
+		// With masquerading, the kernel tracks connections of services with port 21, and of those that share their
+		// templates; it then drops the first SYN that uses a port again.
 		d.Method = sim.Route
-	} else if port != 0 && port != 21 || n == 4 {
+	} else if port != 0 || n == 4 {
 		port = 8080 + uint16(n)
 	}
 	if g.IntN(8) == 0 {
@@ -652,6 +654,9 @@ func (g *generator) send(p sim.Packet, state *flow) {
 	if r.Scheduled || !known {
 		state.nat, state.server = false, r.Dest
 		for s := range g.p.Services() {
+			if s.ID.Mark != k.Mark || k.Mark == 0 && (s.ID.Protocol != k.Protocol || s.ID.Addr != k.Virtual) {
+				continue
+			}
 			for d := range g.p.Dests(s.ID) {
 				if d.Addr.Addr() == r.Dest.Addr() && d.Method == sim.Masquerade && r.Verdict == sim.Forwarded {
 					state.nat = true
