@@ -34,7 +34,7 @@ kernels: bin/vm
 		$(MAKE) --no-print-directory -j2 $$(printf 'kernel-%s ' $$names)
 
 test-long:
-	@LVS_LONG=1 TESTTIME=60m $(MAKE) kernels
+	@LVS_LONG=1 LVS_PICKS=100000 TESTTIME=90m $(MAKE) kernels
 
 mutations:
 	go test -tags mutation -run TestMutationsAreCaught -timeout 30m -v ./sched
