@@ -27,6 +27,7 @@ check: bin/staticcheck
 
 test-unit:
 	@for m in $(CODE); do (cd $$m && if command -v gcc >/dev/null; then go test -race ./...; else go test ./...; fi) || exit 1; done
+	@go test -v -run '^TestMemory$$' ./ipvs/ipvstest | grep '^conformance:'
 
 # Both kernels side by side; vm knows which ones this system offers.
 kernels: bin/vm
