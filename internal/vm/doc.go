@@ -52,7 +52,8 @@
 // Needed on the host: Linux on amd64, qemu-system-x86_64 (package qemu-system-x86), and, unless LVS_VM_KERNEL is set, apt
 // and dpkg. KVM is used where a machine boots with it, which is tried once after each start of the host; elsewhere QEMU
 // emulates the processor. With -icount the machine counts instructions instead of time: an idle machine skips to its next
-// timer at once, so that minutes of waiting take a moment, on a single processor.
+// timer at once, so that minutes of waiting take a moment, on a single processor. The processor's fast-string features are
+// hidden then, as every repetition of an instruction counts.
 //
 // # End
 //

@@ -26,7 +26,9 @@ func qemuArgs(o options, image, accel string) []string {
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot"}
 	switch {
 	case o.ICount:
-		args = append(args, "-icount", "shift=0,sleep=off", "-accel", "tcg,thread=single", "-cpu", "max")
+		// Without the fast-string features: a repeated string instruction counts once for each repetition, and with them the
+		// kernel copies a byte at a time.
+		args = append(args, "-icount", "shift=0,sleep=off", "-accel", "tcg,thread=single", "-cpu", "max,-erms,-fsrm")
 	case accel == accelKVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	default:

@@ -16,7 +16,7 @@ func TestQEMUArgs(t *testing.T) {
 		"emulated": {
 			options{CPUs: 2, Memory: 1024}, accelTCG,
 			[]string{"-accel tcg,thread=multi", "-cpu max", "-smp 2", "-m 1024", "-kernel /k", "loglevel=4"},
-			[]string{"-icount", "kvm"},
+			[]string{"-icount", "kvm", "erms"},
 		},
 		"kvm": {options{CPUs: 1, Memory: 512}, accelKVM, []string{"-accel kvm", "-cpu host", "-smp 1"}, []string{"tcg"}},
 		"icount": {
