@@ -5,11 +5,14 @@ import (
 	"time"
 )
 
+// The kernel sets its timer to 60 seconds, and its timer wheel rounds that up to 12 steps of 5.12 s, 30 of 2.048 s or 15 of
+// 4.096 s, with 100, 250 and 1000 ticks a second: always 61.44 s. Observed on Linux 6.1 and 6.12.
+const cachePeriod = 61440 * time.Millisecond
+
 const (
 	cacheBits     = 10
 	cacheLimit    = 16 << cacheBits      // more entries than this are too many
 	cacheCeiling  = cacheLimit * 3 / 2   // with so many, none is added
-	cachePeriod   = 60 * time.Second     // of the timer
 	cacheFull     = 30                   // every so many periods, all entries are looked at
 	cachePartial  = 6 * 60 * time.Second // idle time after which an entry of a crowded cache may go
 	cacheMaxEvict = cacheLimit / 2       // entries that one partial check aims at, at most

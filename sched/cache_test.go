@@ -18,9 +18,10 @@ func cacheOf(s *Scheduler) *cache {
 	return s.algo.(*lblcr).cache
 }
 
-// TestCacheExpiry lets entries grow old. Nothing goes before the check at 30 minutes, and then all that were not
-// used for the expiration time go.
+// TestCacheExpiry lets entries grow old. Nothing goes before the check at 30:43.2, and then all that were not used for
+// the expiration time go.
 func TestCacheExpiry(t *testing.T) {
+	const full = 30*time.Minute + 43200*time.Millisecond
 	for _, name := range []string{"lblc", "lblcr"} {
 		t.Run(name, func(t *testing.T) {
 			s, servers := withWeights(t, name, Config{CacheExpiration: 20 * time.Minute, Now: time.Hour}, 1)
@@ -28,35 +29,35 @@ func TestCacheExpiry(t *testing.T) {
 			start := time.Hour
 			s.Pick(to(1), start)
 			s.Pick(to(2), start)
-			s.Pick(to(2), start+10*time.Minute) // 20 minutes before the check: old enough
-			s.Pick(to(3), start+10*time.Minute+4*time.Millisecond)
-			s.Advance(start + 30*time.Minute - time.Millisecond)
+			s.Pick(to(2), start+full-20*time.Minute) // old enough
+			s.Pick(to(3), start+full-20*time.Minute+4*time.Millisecond)
+			s.Advance(start + full - time.Millisecond)
 			if d.Cached() != 3 {
 				t.Errorf("%d entries before the check, want 3", d.Cached())
 			}
-			s.Advance(start + 30*time.Minute)
+			s.Advance(start + full)
 			if d.Cached() != 1 || cacheOf(s).find(to(3).Destination) == nil {
 				t.Errorf("%d entries after the check, want the last one only", d.Cached())
 			}
-			s.Advance(start + 60*time.Minute - time.Millisecond)
+			s.Advance(start + 2*full - time.Millisecond)
 			if d.Cached() != 1 {
 				t.Error("an entry went between the checks")
 			}
-			s.Advance(start + 60*time.Minute)
+			s.Advance(start + 2*full)
 			if d.Cached() != 0 {
 				t.Error("the last entry stayed")
 			}
-			// A long time with nothing to check keeps the rhythm: the next check is at 150 minutes.
-			s.Advance(start + 140*time.Minute)
+			// A long time with nothing to check keeps the rhythm: the next check is the fifth.
+			s.Advance(start + 5*full - 10*time.Minute)
 			s.SetCacheExpiration(0)
-			s.Pick(to(1), start+140*time.Minute)
-			s.Advance(start + 150*time.Minute - time.Millisecond)
+			s.Pick(to(1), start+5*full-10*time.Minute)
+			s.Advance(start + 5*full - time.Millisecond)
 			if d.Cached() != 1 {
-				t.Error("an entry went before the check at 150 minutes")
+				t.Error("an entry went before the fifth check")
 			}
-			s.Advance(start + 150*time.Minute)
+			s.Advance(start + 5*full)
 			if d.Cached() != 0 {
-				t.Error("an entry survived the check at 150 minutes")
+				t.Error("an entry survived the fifth check")
 			}
 		})
 	}
@@ -83,7 +84,7 @@ func TestCacheRelease(t *testing.T) {
 	}
 }
 
-// TestCacheCrowded fills caches beyond their limit and compares what a minute's check drops with the definition,
+// TestCacheCrowded fills caches beyond their limit and compares what a partial check drops with the definition,
 // pick by pick.
 func TestCacheCrowded(t *testing.T) {
 	for _, name := range []string{"lblc", "lblcr"} {

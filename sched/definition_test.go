@@ -458,8 +458,9 @@ func (r *definition) overloaded(d *Server) bool {
 // expire runs the timer of lblc and lblcr.
 func (r *definition) expire() {
 	second := ticks(r.c.HZ)
-	for r.checked+60*second <= r.now {
-		r.checked += 60 * second
+	period := 61*second + 44*second/100
+	for r.checked+period <= r.now {
+		r.checked += period
 		if r.checks%30 == 0 {
 			for k, e := range r.entries {
 				if e.lastuse+r.c.ticks(r.c.CacheExpiration) <= r.checked {

@@ -69,7 +69,7 @@
 // than half its weight. An overloaded server keeps the addresses that it has. Weights must be in the order of the
 // connections a server can take, or that rule never applies, or always. In a service with one VIP there is one
 // address, and one server gets everything. Addresses are forgotten when unused for 24 hours, at a check that runs
-// every 30 minutes.
+// every 30 minutes and 43.2 seconds.
 //
 // lblcr, locality-based least-connection with replication (dynamic). Like lblc, but a destination address has a
 // set of servers and goes to its least loaded one; where lblc would move the address, the set grows, and a set

@@ -47,21 +47,24 @@ func calls(addrs ...netip.Addr) []event {
 	return events
 }
 
-// slack is by how much the kernel's timer of 60 seconds can be late, each time it runs.
-const slack = 2100 * time.Millisecond
+// fullPeriod is the time from one full check of the cache to the next: 30 periods of the timer.
+const fullPeriod = 30 * 61440 * time.Millisecond
 
-// checkWindow is when the kernel's nth full check of the cache can be, from the first possible moment to the last.
+// checkWindow is when the kernel's nth full check of the cache can be, from the first possible moment to the last. The
+// timer's first period is 60 seconds, rounded up to where the kernel's clock comes to a multiple of 512 ticks, which are
+// 2.048 seconds. It begins at such a multiple from then on, so that all others are of the same length.
 func checkWindow(n int) (first, last time.Duration) {
-	return time.Duration(30*n) * time.Minute, time.Duration(30*n) * (time.Minute + slack)
+	others := time.Duration(n)*fullPeriod - fullPeriod/30
+	return others + 60*time.Second, others + 62100*time.Millisecond
 }
 
 // TestIntegrationICountCacheExpiry lets the caches of lblc and lblcr grow old for an hour, with random connections and
-// changes. The kernel's timer is late by up to two seconds each time, the model's is not; nothing happens while they could
-// differ: not when a full check may be due, nor at the times which lie one expiration before.
+// changes. Nothing happens while kernel and model could differ: not when a full check may be due, nor at the times which
+// lie one expiration before.
 func TestIntegrationICountCacheExpiry(t *testing.T) {
 	requireICount(t)
 	seed := seed(t)
-	const end = 65 * time.Minute
+	const end = 65 * time.Minute // two full checks
 	// Events are at full ten seconds, and no difference of two of them is near an expiration.
 	for name, expiration := range map[string]time.Duration{"lblc": 1205 * time.Second, "lblcr": 305 * time.Second} {
 		t.Run(name, func(t *testing.T) {
@@ -150,46 +153,64 @@ func (x *duel) total() int {
 	return n
 }
 
-// TestIntegrationICountCacheTimer finds out when the kernel first looks for old entries: every second, another address is
-// called, whose entry is old enough. If the entry is gone, the address has the other server.
+// TestIntegrationICountCacheTimer finds out when the kernel looks for old entries, twice, and when the model does: every
+// second, another address is called, whose entry is old enough. If the entry is gone, the address has the newest server.
 func TestIntegrationICountCacheTimer(t *testing.T) {
 	requireICount(t)
 	for _, name := range []string{"lblc", "lblcr"} {
 		t.Run(name, func(t *testing.T) {
 			x := newDuel(t, setting{mark: true, udp: true, ops: true}, name, 0, nil)
-			var picked *sched.Server
-			x.follow = func(kernel *sched.Server) error { picked = kernel; return nil }
 			x.expiration(100 * time.Second)
-			play := func(events ...event) {
+			add := func(n int) {
 				t.Helper()
-				if err := x.play(events); err != nil {
+				if err := x.play([]event{{kind: addServer, server: n, settings: sched.Settings{Weight: 1}}}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			play(event{kind: addServer, server: 1, settings: sched.Settings{Weight: 1}})
-			first, last := checkWindow(1)
-			const probes = 300
-			var addrs []netip.Addr
-			for i := range probes {
-				addrs = append(addrs, markAddr(i))
+			// call calls an address and returns the servers that the kernel and the model pick.
+			call := func(addr netip.Addr) (kernel, model *sched.Server) {
+				t.Helper()
+				x.follow = func(d *sched.Server) error {
+					kernel, model = d, x.s.Pick(sched.Flow{Destination: addr}, x.now())
+					return nil
+				}
+				if err := x.play(calls(addr)); err != nil {
+					t.Fatal(err)
+				}
+				return kernel, model
 			}
-			x.until(first - 8*time.Minute)
-			play(calls(addrs...)...)
-			play(event{kind: addServer, server: 2, settings: sched.Settings{Weight: 1}}) // comes first from now on
-			for i, at := 0, first-2*time.Minute; ; i, at = i+1, at+time.Second {
-				if i == probes || at > last+time.Second {
-					t.Fatalf("no entry is forgotten from %v to %v", first-2*time.Minute, at)
+			var before time.Duration
+			for n := 1; n <= 2; n++ {
+				add(n)
+				first, last := checkWindow(n)
+				begin := first - 2*time.Minute
+				probes := int((last-begin)/time.Second) + 2
+				x.until(begin - 5*time.Minute)
+				for i := range probes {
+					call(markAddr(1000*n + i))
 				}
-				x.until(at)
-				play(calls(addrs[i])...)
-				if picked != x.servers[2] {
-					continue
+				add(n + 1) // comes first from now on
+				newest := x.servers[n+1]
+				var kernelAt, modelAt time.Duration
+				for i := range probes {
+					at := begin + time.Duration(i)*time.Second
+					x.until(at)
+					kernel, model := call(markAddr(1000*n + i))
+					if kernel == newest && kernelAt == 0 {
+						kernelAt = at
+					}
+					if model == newest && modelAt == 0 {
+						modelAt = at
+					}
 				}
-				if at < first {
-					t.Fatalf("an entry was forgotten at %v, before %v", at, first)
+				if kernelAt < first || kernelAt > last+time.Second || modelAt < first || modelAt > last+time.Second {
+					t.Errorf("check %d was in the second before %v, that of the model before %v; want both from %v to %v", n, kernelAt, modelAt, first, last)
 				}
-				t.Logf("the full check was between %v and %v", at-time.Second, at)
-				break
+				if n == 2 && (kernelAt-before-fullPeriod).Abs() > time.Second {
+					t.Errorf("%v from check to check, want %v, give or take a second", kernelAt-before, fullPeriod)
+				}
+				before = kernelAt
+				t.Logf("full check %d was in the second before %v, that of the model before %v", n, kernelAt, modelAt)
 			}
 		})
 	}

@@ -18,8 +18,9 @@ type Config struct {
 	// Rand returns uniformly distributed numbers. Only twos draws any, and requires it.
 	Rand func() uint32
 
-	// Now is the virtual time at which the scheduler is made. The check of lblc and lblcr that drops old cache
-	// entries runs every 60 seconds from then.
+	// Now is the virtual time at which the scheduler is made. The timer of lblc and lblcr, which drops old cache
+	// entries every 30th time that it runs, runs every 61.44 seconds from then. The kernel's first run can come up to
+	// 1.5 seconds earlier or, with 250 ticks a second, 0.7 seconds later, as its clock happens to stand.
 	Now time.Duration
 
 	// CacheExpiration is the sysctl lblc_expiration or lblcr_expiration; 0 means its default of 24 hours.
