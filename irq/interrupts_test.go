@@ -155,8 +155,8 @@ func FuzzParseInterrupts(f *testing.F) {
 	})
 }
 
-// large is the file of a machine with 448 interrupts and 256 CPUs.
-func large(cpus, rows int) string {
+// large is the file of a machine with many interrupts and CPUs.
+func large(cpus, rows int, count func(row, cpu int) int) string {
 	var b strings.Builder
 	b.WriteString("     ")
 	for cpu := range cpus {
@@ -166,7 +166,7 @@ func large(cpus, rows int) string {
 	for row := range rows {
 		fmt.Fprintf(&b, "%4d:", row)
 		for cpu := range cpus {
-			fmt.Fprintf(&b, " %10d", (row*7919+cpu*104729)%4000000)
+			fmt.Fprintf(&b, " %10d", count(row, cpu))
 		}
 		fmt.Fprintf(&b, "  PCI-MSIX-0000:3b:00.0 %4d-edge      eth0-TxRx-%d\n", row, row)
 	}
@@ -174,20 +174,31 @@ func large(cpus, rows int) string {
 }
 
 func BenchmarkParseInterrupts(b *testing.B) {
-	text := large(256, 448)
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ParseInterrupts(strings.NewReader(text)); err != nil {
-			b.Fatal(err)
+	busy := large(256, 448, func(row, cpu int) int { return (row*7919 + cpu*104729) % 4000000 })
+	placed := large(256, 448, func(row, cpu int) int {
+		if cpu != row%256 {
+			return 0
 		}
+		return 4000000
+	})
+	for name, text := range map[string]string{"busy": busy, "placed": placed} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ParseInterrupts(strings.NewReader(text)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(256*448), "ns/counter")
+		})
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(256*448), "ns/counter")
 }
 
 // Parsing allocates for the table, not for its rows.
 func TestParseInterruptsAllocations(t *testing.T) {
-	few, many := large(64, 10), large(64, 400)
+	each := func(row, cpu int) int { return row * cpu }
+	few, many := large(64, 10, each), large(64, 400, each)
 	count := func(text string) float64 {
 		return testing.AllocsPerRun(5, func() {
 			if _, err := ParseInterrupts(strings.NewReader(text)); err != nil {
@@ -267,21 +278,33 @@ func TestWatch(t *testing.T) {
 }
 
 // Eight digits at once are read as one by one.
-func TestShortColumn(t *testing.T) {
-	for _, text := range []string{"0", "7", "10", "99999999", "12345678", "1000000", "4000001"} {
-		column := fmt.Sprintf("%11s ", text)
-		got, ok := shortColumn((*[12]byte)([]byte(column)))
-		if want, err := strconv.ParseUint(text, 10, 64); err != nil || !ok || got != want {
-			t.Errorf("%q: %d, %v", column, got, ok)
+func TestShortColumns(t *testing.T) {
+	one := func(text string) (uint64, bool) {
+		var value [1]uint64
+		n := shortColumns([]byte(text), value[:])
+		return value[0], n == 1
+	}
+	for _, text := range []string{"0", "7", "9", "10", "99999999", "12345678", "1000000", "4000001", "00000000", "01"} {
+		for _, end := range []string{"", " "} {
+			column := fmt.Sprintf("%11s", text) + end
+			got, ok := one(column)
+			if want, err := strconv.ParseUint(text, 10, 64); err != nil || !ok || got != want {
+				t.Errorf("%q: %d, %v", column, got, ok)
+			}
 		}
 	}
-	for _, column := range []string{"           ", "         1 ", "        1 1", "  123456789", " 1234567890", "          a", "   1234567:", "   /2345678", "         -1", "x         1", "        1\x002", "         \xb11"} {
-		if got, ok := shortColumn((*[12]byte)([]byte(column + " "))); ok || len(column) != 11 {
+	for _, column := range []string{"           ", "         1 ", "        1 1", "  123456789", " 1234567890", "          a", "   1234567:", "   /2345678", "         -1", "x         1", "        1\x002", "         \xb11",
+		"          !", "         !1", "         \x101", "   \xff\xff\xff\xff\xff\xff\xff1", "   \xca\xca\xca\xca\xca\xca\xca0", "      \xff   1"} {
+		if got, ok := one(column + " "); ok || len(column) != 11 {
 			t.Errorf("%q: %d", column, got)
 		}
 	}
-	if got, ok := shortColumn((*[12]byte)([]byte("          12"))); ok {
+	if got, ok := one("          12"); ok {
 		t.Errorf("a number that goes on: %d", got)
+	}
+	counts := make([]uint64, 5)
+	if n := shortColumns([]byte("          1   12345678          0 4294967295          5"), counts); n != 3 || !slices.Equal(counts[:3], []uint64{1, 12345678, 0}) {
+		t.Errorf("%d columns before a long one: %v", n, counts)
 	}
 }
 
