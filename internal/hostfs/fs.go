@@ -53,6 +53,15 @@ func (f *FS) Open(name string) (file fs.File, err error) {
 	return file, err
 }
 
+// OpenFile opens a file as os.OpenFile does.
+func (f *FS) OpenFile(name string, flag int, perm fs.FileMode) (file *os.File, err error) {
+	err = f.do("open", name, func(path string) error {
+		file, err = os.OpenFile(path, flag, perm)
+		return err
+	})
+	return file, err
+}
+
 // ReadFile returns the content of a file.
 func (f *FS) ReadFile(name string) (data []byte, err error) {
 	err = f.do("open", name, func(path string) error {

@@ -2,7 +2,9 @@ package hostfs
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -18,6 +20,7 @@ type Mem struct {
 	mu    sync.Mutex
 	nodes map[string]*node
 	log   []Write
+	locks map[string]bool
 }
 
 // Write is one write that a [Mem] received, refused ones included.
@@ -91,6 +94,33 @@ func (m *Mem) Remove(name string) error {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 	}
 	return nil
+}
+
+// lock is Lock without a file.
+func (m *Mem) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for !m.tryLock(name) {
+		if err := pause(ctx); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+	}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.locks, name)
+	}, nil
+}
+
+func (m *Mem) tryLock(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locks[name] {
+		return false
+	}
+	if m.locks == nil {
+		m.locks = map[string]bool{}
+	}
+	m.locks[name] = true
+	return true
 }
 
 // Writes returns the writes so far, oldest first.
