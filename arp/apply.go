@@ -50,9 +50,9 @@ func (h *Host) Apply(ctx context.Context, p Plan) (report Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	unlock, err := h.lock(ctx, name)
+	unlock, err := hostfs.Lock(ctx, h.root, name)
 	if err != nil {
-		return Report{}, err
+		return Report{}, fmt.Errorf("arp: %w", err)
 	}
 	defer unlock()
 	now, err := h.loadJournal(name)

@@ -76,7 +76,6 @@ func (m *machine) host(t testing.TB) *Host {
 	return &Host{
 		root: m.files, settings: settings,
 		connect: func(ctx context.Context) (kernel, error) { return m, ctx.Err() },
-		lock:    func(context.Context, string) (func(), error) { return func() {}, nil },
 	}
 }
 

@@ -24,7 +24,8 @@ type Config struct {
 	// Journal is the name of the file, without a leading slash, that records what was done and what was there before.
 	// Empty is one below run/lvs for each network namespace, which is gone after a boot, as the addresses and settings
 	// are. With [Setup.Boot] choose one that stays, such as "var/lib/lvs/arp.json", to be able to remove the files after
-	// a boot. Two namespaces must not share one. Beside it is an empty file with .lock at the end of its name, which stays.
+	// a boot. Two namespaces must not share one. While it is used there is an empty file beside it, with .lock at the end
+	// of its name.
 	Journal string
 
 	// Timeout bounds an operation whose context has no deadline. It does not bound Announce and Probe, which wait on
@@ -42,7 +43,6 @@ type Host struct {
 	timeout  time.Duration
 
 	connect func(context.Context) (kernel, error)
-	lock    func(ctx context.Context, name string) (unlock func(), err error)
 }
 
 // New returns the host that cfg describes, nil for this one. Nothing is opened yet.
@@ -63,7 +63,6 @@ func New(cfg *Config) (*Host, error) {
 	return &Host{
 		ns: ns, root: hostfs.Host(ns), settings: settings, journal: cfg.Journal, timeout: cfg.Timeout,
 		connect: func(ctx context.Context) (kernel, error) { return openKernel(ctx, ns) },
-		lock:    lockFile,
 	}, nil
 }
 

@@ -15,12 +15,24 @@ import (
 // ApplyOptions change how a plan is carried out. Nil means no journal.
 type ApplyOptions struct {
 	// Journal is the name of a file below the root, such as "run/lvs/irq.json", that records old and new values before
-	// the first of them is written, so that [Host.Undo] can restore them after this process is gone. A journal that is
-	// there already is continued. Empty is no journal.
+	// the first of them is written, so that [Host.Undo] can restore them after this process is gone, even if it was killed
+	// half-way. A journal that is there already is continued. Whoever uses the same journal waits for the others, also in
+	// other processes, if the root is this host or has an OpenFile method like that of [os.Root]. Empty is no journal.
 	Journal string
 
 	// AllOrNothing takes everything back when a change fails. Interrupts that the kernel manages itself do not count.
 	AllOrNothing bool
+
+	// Then, if it is set, is called after the last change, unless one has failed. If it fails, everything is taken back and
+	// Apply returns its error: other changes of the host stand or fall with these.
+	Then func(ctx context.Context) error
+}
+
+func (o *ApplyOptions) then(ctx context.Context) error {
+	if o.Then == nil {
+		return nil
+	}
+	return o.Then(ctx)
 }
 
 // Status says what became of a change.
@@ -70,30 +82,40 @@ func (r Result) String() string {
 }
 
 // Apply carries out a plan and says what became of each change. A failure does not stop the others, as each interrupt
-// stands for itself, unless ctx ends; with AllOrNothing everything is then taken back.
+// stands for itself, unless ctx ends; with AllOrNothing everything is then taken back. What irqbalance or others have
+// changed after the plan was made is changed all the same, and is what [Host.Undo] goes back to.
 //
 // The error joins those of the changes that failed: fs.ErrPermission without the privilege, fs.ErrInvalid for CPUs that
-// are offline or do not exist, ctx.Err(). Interrupts that cannot be moved are no error.
+// are offline or do not exist, ctx.Err(), what opt.Then returns. Interrupts that cannot be moved are no error.
 func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) ([]Result, error) {
 	if opt == nil {
 		opt = &ApplyOptions{}
 	}
 	results := make([]Result, len(p.Changes))
-	var journal hostfs.Journal
 	for i, c := range p.Changes {
 		results[i] = Result{Change: c, Status: Same}
 		if c.Old != c.New {
 			results[i].Status = Pending
-			journal.Edits = append(journal.Edits, hostfs.Edit{Name: c.file(), Old: c.oldText, New: c.text()})
 		}
 	}
-	if len(journal.Edits) == 0 {
-		return results, ctx.Err()
+	if p.Empty() {
+		if err := ctx.Err(); err != nil {
+			return results, err
+		}
+		return results, opt.then(ctx)
 	}
 	root, err := h.writable()
 	if err != nil {
 		return results, err
 	}
+	if opt.Journal != "" {
+		unlock, err := hostfs.Lock(ctx, root, opt.Journal)
+		if err != nil {
+			return results, fmt.Errorf("irq: %w", err)
+		}
+		defer unlock()
+	}
+	journal := h.journal(results)
 	var before hostfs.Journal
 	if opt.Journal != "" {
 		before, err = hostfs.LoadJournal(root, opt.Journal)
@@ -119,10 +141,39 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) ([]Result, 
 			errs = append(errs, fmt.Errorf("irq: %s: %w", r.file(), r.Err))
 		}
 	}
-	if len(errs) > 0 && opt.AllOrNothing {
+	undo := opt.AllOrNothing
+	if len(errs) == 0 {
+		if err := opt.then(ctx); err != nil {
+			errs, undo = append(errs, err), true
+		}
+	}
+	if len(errs) > 0 && undo {
 		errs = append(errs, h.rollBack(root, results, before, opt.Journal)...)
 	}
 	return results, errors.Join(errs...)
+}
+
+// journal returns the edits of the changes that are pending. It looks at each once more: irqbalance may have changed it
+// after the plan was made, or someone else may have made the same change.
+func (h *Host) journal(results []Result) hostfs.Journal {
+	var j hostfs.Journal
+	for i := range results {
+		r := &results[i]
+		if r.Status != Pending {
+			continue
+		}
+		if text, err := readText(h.root, r.file()); err == nil { // else writing fails as well, and says why
+			if have, err := r.parse(text); err == nil {
+				r.Old, r.oldText = have, text
+			}
+		}
+		if r.Old == r.New {
+			r.Status = Same
+			continue
+		}
+		j.Edits = append(j.Edits, hostfs.Edit{Name: r.file(), Old: r.oldText, New: r.text()})
+	}
+	return j
 }
 
 // write makes a change and reads it back.
@@ -283,6 +334,14 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := fs.Stat(root, journal); err != nil {
+		return nil, fmt.Errorf("irq: journal: %w", err) // and no folder for the lock is made
+	}
+	unlock, err := hostfs.Lock(ctx, root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("irq: %w", err)
+	}
+	defer unlock()
 	j, err := hostfs.LoadJournal(root, journal)
 	if err != nil {
 		return nil, fmt.Errorf("irq: %w", err)

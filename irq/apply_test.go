@@ -3,8 +3,13 @@ package irq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -287,6 +292,148 @@ func TestApplyStopsWithContext(t *testing.T) {
 	if _, err := h.Undo(ctx, journalFile); !errors.Is(err, context.Canceled) {
 		t.Errorf("Undo: %v", err)
 	}
+}
+
+// What is called last decides about all.
+func TestApplyThen(t *testing.T) {
+	boom := errors.New("boom")
+	h, root := host(t)
+	before := root.Files()
+	p, err := h.Plan([]string{"eth0"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	then := func(result error) *ApplyOptions {
+		return &ApplyOptions{Journal: journalFile, Then: func(context.Context) error {
+			calls++
+			if text := root.Files()["proc/irq/32/smp_affinity_list"]; text != "2\n" {
+				t.Errorf("called with %q", text)
+			}
+			return result
+		}}
+	}
+	results, err := h.Apply(t.Context(), p, then(boom))
+	if !errors.Is(err, boom) || calls != 1 {
+		t.Errorf("%v, %d calls", err, calls)
+	}
+	if diff := cmp.Diff([]Status{RolledBack, RolledBack}, statuses(results)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, root.Files()); diff != "" {
+		t.Errorf("after the failure (-want +got):\n%s", diff)
+	}
+	if _, err := h.Apply(t.Context(), p, then(nil)); err != nil || calls != 2 {
+		t.Errorf("%v, %d calls", err, calls)
+	}
+	// Nothing to do any more: it is called all the same, and what was done before stays done.
+	journal := root.Files()[journalFile]
+	for _, p := range []Plan{p, {}} {
+		if _, err := h.Apply(t.Context(), p, then(boom)); !errors.Is(err, boom) {
+			t.Error(err)
+		}
+	}
+	if calls != 4 || root.Files()[journalFile] != journal || journal == "" {
+		t.Errorf("%d calls, the journal is %q, was %q", calls, root.Files()[journalFile], journal)
+	}
+	// Not after a failure.
+	root.Set("proc/irq/31/smp_affinity_list", "0-3\n")
+	root.FailWrite("proc/irq/31/smp_affinity_list", syscall.EINVAL)
+	if _, err := h.Apply(t.Context(), p, then(nil)); !errors.Is(err, fs.ErrInvalid) || calls != 4 {
+		t.Errorf("%v, %d calls", err, calls)
+	}
+}
+
+// Undoing goes back to what was there when the plan was applied, which is not always what it was made with.
+func TestApplyMovedMeanwhile(t *testing.T) {
+	h, root := host(t)
+	p, err := h.Plan([]string{"eth0"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Set("proc/irq/31/smp_affinity_list", "3\n")
+	root.Set("proc/irq/32/smp_affinity_list", "2\n")
+	results, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Status{Changed, Same}, statuses(results)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := h.Undo(t.Context(), journalFile); err != nil {
+		t.Fatal(err)
+	}
+	for irq, want := range map[int]string{31: "3\n", 32: "2\n"} {
+		if got := root.Files()[irqDir(irq)+"smp_affinity_list"]; got != want {
+			t.Errorf("irq %d is at %q, want %q", irq, got, want)
+		}
+	}
+}
+
+// Programs that place different cards with one journal do not lose each other's records.
+func TestApplyTogether(t *testing.T) {
+	const cards = 6
+	m := machine{nr: 8, cores: single(8)}.tree()
+	for i := range cards {
+		addNIC(m, fmt.Sprint("eth", i), 0, 30+10*i, 2, 8)
+	}
+	dir := t.TempDir()
+	for name, content := range m.Files() {
+		// What the kernel makes is there; the rest is not needed.
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plans := make([]Plan, cards)
+	for i := range plans {
+		var err error
+		if plans[i], err = newHost(t, m).Plan([]string{fmt.Sprint("eth", i)}, PlanOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for _, p := range plans {
+		all.Go(func() {
+			h, err := New(&Config{Root: hostfs.Dir(dir)})
+			if err == nil {
+				_, err = h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	h, err := New(&Config{Root: hostfs.Dir(dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range plans {
+		if drift := h.Verify(p); slices.ContainsFunc(drift, func(d Drift) bool { return d.Have != d.New }) {
+			t.Errorf("drift %v", drift)
+		}
+	}
+	restored, err := h.Undo(t.Context(), journalFile)
+	if err != nil || len(restored) != 2*cards {
+		t.Errorf("%d of %d changes are restored, %v", len(restored), 2*cards, err)
+	}
+	for _, p := range plans {
+		for _, d := range h.Verify(Plan{Changes: reversed(p)}) {
+			if d.Have != d.New {
+				t.Errorf("after undo: %v", d)
+			}
+		}
+	}
+}
+
+// reversed wants what was before.
+func reversed(p Plan) []Change {
+	list := slices.Clone(p.Changes)
+	for i := range list {
+		list[i].New = list[i].Old
+	}
+	return list
 }
 
 func TestPlanWarnings(t *testing.T) {

@@ -17,7 +17,7 @@
 //
 // Reading and planning needs no privilege; writing needs root in the initial user namespace. Interrupts belong to the
 // machine, so there is no choice of a network namespace; sys/class/net shows the cards of the namespace that mounted
-// sys. The rest of the package is pure and works on every system.
+// sys. The rest of the package is pure and works on every system. Programs that use the same journal wait for each other.
 //
 // Tested on Linux 6.1 and 6.12. All values are safe for concurrent use.
 package irq

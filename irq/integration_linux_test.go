@@ -272,12 +272,3 @@ func TestIntegrationNIC(t *testing.T) {
 		}
 	}
 }
-
-// reversed wants what was before.
-func reversed(p Plan) []Change {
-	list := slices.Clone(p.Changes)
-	for i := range list {
-		list[i].New = list[i].Old
-	}
-	return list
-}

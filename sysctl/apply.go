@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/golvs/lvs/internal/hostfs"
 )
@@ -17,8 +18,21 @@ type ApplyOptions struct {
 	// Journal is the name of a file below the root, such as "run/lvs/sysctl.json", that records old and new values
 	// before the first of them is written, so that [Host.Undo] can restore them after this process is gone, even if it
 	// was killed half-way. Below run it is gone after a boot, as the values are. A journal that is there already is
-	// continued: undoing goes back to before the first of the plans. Empty is no journal.
+	// continued: undoing goes back to before the first of the plans. Whoever uses the same journal waits for the others,
+	// also in other processes, if the root is this host or has an OpenFile method like that of [os.Root]. Empty is no
+	// journal.
 	Journal string
+
+	// Then, if it is set, is called when all is in force. If it fails, everything is taken back and Apply returns its
+	// error: other changes of the host stand or fall with these.
+	Then func(ctx context.Context) error
+}
+
+func (o *ApplyOptions) then(ctx context.Context) error {
+	if o.Then == nil {
+		return nil
+	}
+	return o.Then(ctx)
 }
 
 // Report says what [Host.Apply] did.
@@ -72,7 +86,8 @@ var errStale = errors.New("was changed by someone else after the plan was made")
 // time.
 //
 // The error matches that of [Plan.Err] for a plan that cannot be applied here, of which nothing is then written;
-// fs.ErrPermission without the privilege; fs.ErrInvalid if the kernel refuses a value; ctx.Err().
+// fs.ErrPermission without the privilege; fs.ErrInvalid if the kernel refuses a value; ctx.Err(); what opt.Then
+// returns.
 func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, error) {
 	if opt == nil {
 		opt = &ApplyOptions{}
@@ -81,7 +96,10 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, er
 		return Report{}, err
 	}
 	if p.Empty() {
-		return Report{}, ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return Report{}, err
+		}
+		return Report{}, opt.then(ctx)
 	}
 	root, err := h.writable()
 	if err != nil {
@@ -90,6 +108,11 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, er
 	journal := p.journal()
 	var before hostfs.Journal
 	if opt.Journal != "" {
+		unlock, err := hostfs.Lock(ctx, root, opt.Journal)
+		if err != nil {
+			return Report{}, fmt.Errorf("sysctl: %w", err)
+		}
+		defer unlock()
 		before, err = hostfs.LoadJournal(root, opt.Journal)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Report{}, fmt.Errorf("sysctl: %w", err)
@@ -99,11 +122,18 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, er
 		}
 	}
 	var report Report
-	err = h.write(ctx, root, p, &report)
-	if err == nil {
-		return report, nil
+	if err := h.write(ctx, root, p, &report); err != nil {
+		var force []string
+		if n := len(report.Written); n > 0 {
+			// A refused write may have changed a part of a value that has several: neither old nor new, but ours.
+			force = report.Written[n-1:]
+		}
+		return h.rollBack(root, journal, before, report, force, err, opt)
 	}
-	return h.rollBack(root, journal, before, report, err, opt)
+	if err := opt.then(ctx); err != nil {
+		return h.rollBack(root, journal, before, report, nil, err, opt)
+	}
+	return report, nil
 }
 
 // write does the work of Apply and records in the report what it has touched.
@@ -127,6 +157,9 @@ func (h *Host) write(ctx context.Context, root hostfs.WriteFS, p Plan, report *R
 		}
 		report.Written = append(report.Written, c.Key.String())
 		if err := root.WriteFile(c.Key.Path(), []byte(c.New+"\n"), 0o644); err != nil {
+			if errors.Is(err, syscall.EINVAL) {
+				err = &refused{err}
+			}
 			return fmt.Errorf("sysctl: write %v = %s: %w", c.Key, c.New, err)
 		}
 		if now, err = h.Get(c.Key); errors.Is(err, fs.ErrPermission) {
@@ -157,27 +190,30 @@ func (h *Host) write(ctx context.Context, root hostfs.WriteFS, p Plan, report *R
 	return nil
 }
 
-// rollBack takes back what the report says was touched and puts the journal back to what it was.
-func (h *Host) rollBack(root hostfs.WriteFS, journal, before hostfs.Journal, report Report, cause error, opt *ApplyOptions) (Report, error) {
-	touched := func(e hostfs.Edit) bool { return slices.Contains(report.Written, display(e.Name)) }
+// refused is the error of a value that the kernel does not take.
+type refused struct{ err error }
+
+func (r *refused) Error() string        { return r.err.Error() }
+func (r *refused) Unwrap() error        { return r.err }
+func (r *refused) Is(target error) bool { return target == fs.ErrInvalid }
+
+// rollBack takes back what the report says was touched, what is in force whatever it is now, and puts the journal back to
+// what it was.
+func (h *Host) rollBack(root hostfs.WriteFS, journal, before hostfs.Journal, report Report, force []string, cause error, opt *ApplyOptions) (Report, error) {
 	var undo hostfs.Journal
-	var force []string
+	var forced []string
 	for _, e := range journal.Edits {
-		if touched(e) || e.Implied { // what has not been changed is not changed now
+		name := display(e.Name)
+		if slices.Contains(report.Written, name) || e.Implied { // what has not been changed is not changed now
 			undo.Edits = append(undo.Edits, e)
 		}
-	}
-	if n := len(report.Written); n > 0 {
-		// A refused write may have changed a part of a value that has several: neither old nor new, but ours.
-		for _, e := range undo.Edits {
-			if display(e.Name) == report.Written[n-1] {
-				force = append(force, e.Name)
-			}
+		if slices.Contains(force, name) {
+			forced = append(forced, e.Name)
 		}
 	}
 	report.RolledBack, report.Written = true, nil
 	left := before
-	for _, r := range convert(undo.Restore(root, same, force...)) {
+	for _, r := range convert(undo.Restore(root, same, forced...)) {
 		if r.Outcome == RestoreFailed || r.Outcome == RestoreForeign {
 			report.NotRestored = append(report.NotRestored, r)
 		}
@@ -253,6 +289,14 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := fs.Stat(root, journal); err != nil {
+		return nil, fmt.Errorf("sysctl: journal: %w", err) // and no folder for the lock is made
+	}
+	unlock, err := hostfs.Lock(ctx, root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("sysctl: %w", err)
+	}
+	defer unlock()
 	j, err := hostfs.LoadJournal(root, journal)
 	if err != nil {
 		return nil, fmt.Errorf("sysctl: %w", err)

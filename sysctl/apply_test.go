@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -336,6 +339,100 @@ func TestApplyStopsWithContext(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, m.Files()); diff != "" {
 		t.Errorf("left behind (-want +got):\n%s", diff)
+	}
+}
+
+// What is called last decides about all.
+func TestApplyThen(t *testing.T) {
+	boom := errors.New("boom")
+	m := fixture(t, "6.12")
+	before := m.Files()
+	h := newHost(t, m)
+	p := mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "3", "net.ipv4.vs.drop_packet", "3"))
+	calls := 0
+	then := func(result error) *ApplyOptions {
+		return &ApplyOptions{Journal: journalFile, Then: func(context.Context) error {
+			calls++
+			if got, err := h.Get(IPVS("drop_packet")); err != nil || got != "3" {
+				t.Errorf("called with drop_packet %q, %v", got, err)
+			}
+			return result
+		}}
+	}
+	report, err := h.Apply(t.Context(), p, then(boom))
+	if !errors.Is(err, boom) || calls != 1 || !report.RolledBack || len(report.Written) != 0 || len(report.NotRestored) != 0 {
+		t.Errorf("%+v, %v, %d calls", report, err, calls)
+	}
+	if diff := cmp.Diff(before, m.Files()); diff != "" {
+		t.Errorf("after the failure (-want +got):\n%s", diff)
+	}
+	if _, err := h.Apply(t.Context(), p, then(nil)); err != nil || calls != 2 {
+		t.Errorf("%v, %d calls", err, calls)
+	}
+	// Nothing to do any more: it is called all the same, and what was done before stays done.
+	journal := m.Files()[journalFile]
+	for _, p := range []Plan{p, mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "3"))} {
+		if _, err := h.Apply(t.Context(), p, then(boom)); !errors.Is(err, boom) {
+			t.Error(err)
+		}
+	}
+	if calls != 4 || m.Files()[journalFile] != journal || journal == "" {
+		t.Errorf("%d calls, the journal is %q, was %q", calls, m.Files()[journalFile], journal)
+	}
+	// A value that someone changes meanwhile is theirs.
+	_, err = h.Apply(t.Context(), mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "1")), &ApplyOptions{Then: func(context.Context) error {
+		m.Set(IPVS("drop_entry").Path(), "0\n")
+		return boom
+	}})
+	if got := m.Files()[IPVS("drop_entry").Path()]; got != "0\n" || !errors.Is(err, boom) {
+		t.Errorf("drop_entry is %q, %v", got, err)
+	}
+	// Not after a failure.
+	m.FailWrite(IPVS("drop_packet").Path(), syscall.EINVAL)
+	if _, err := h.Apply(t.Context(), mustPlan(t, h, settingsOf("net.ipv4.vs.drop_packet", "1")), then(nil)); !errors.Is(err, fs.ErrInvalid) || calls != 4 {
+		t.Errorf("%v, %d calls", err, calls)
+	}
+}
+
+// Programs that use one journal do not lose each other's records.
+func TestApplyTogether(t *testing.T) {
+	names := []string{"drop_entry", "drop_packet", "secure_tcp", "conntrack", "sloppy_tcp", "schedule_icmp", "cache_bypass"}
+	dir := t.TempDir()
+	fixture := fixture(t, "6.12").Files()
+	for name, content := range fixture {
+		if !strings.HasPrefix(name, "proc/sys/net/ipv4/vs/") {
+			continue
+		}
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for _, name := range names {
+		h := newHost(t, hostfs.Dir(dir))
+		p := mustPlan(t, h, settingsOf("net.ipv4.vs."+name, "1"))
+		all.Go(func() {
+			if _, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	h := newHost(t, hostfs.Dir(dir))
+	for _, name := range names {
+		if got, err := h.Get(IPVS(name)); err != nil || got != "1" {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	restored, err := h.Undo(t.Context(), journalFile)
+	if err != nil || len(restored) != len(names) {
+		t.Errorf("%d of %d changes are restored, %v", len(restored), len(names), err)
+	}
+	for _, name := range names {
+		if got, err := h.Get(IPVS(name)); err != nil || got != strings.TrimSpace(fixture[IPVS(name).Path()]) {
+			t.Errorf("after undo %s is %q, %v", name, got, err)
+		}
 	}
 }
 

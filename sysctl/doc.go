@@ -26,6 +26,7 @@
 //
 // The registry was compared with Linux 6.1 and 6.12. Parameters of newer kernels can be read and written by their key.
 //
-// All values are safe for concurrent use. There is no atomic change of several parameters: two programs that change the
-// same ones at the same time see each other's values, which Apply and Undo notice but cannot prevent.
+// All values are safe for concurrent use. Programs that use the same journal wait for each other. There is no atomic
+// change of several parameters: other programs that change the same ones at the same time see each other's values, which
+// Apply and Undo notice but cannot prevent.
 package sysctl
