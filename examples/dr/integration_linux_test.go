@@ -1,9 +1,11 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/internal/nstest"
 )
 
@@ -23,6 +25,9 @@ func TestIntegrationRoles(t *testing.T) {
 		ns := nstest.New(t)
 		ns.Dummy(t, "eth0")
 		ns.Up(t, "eth0")
+		ns.AddAddr(t, "eth0", netip.MustParsePrefix("10.0.0.1/24"))
+		ns.AddAddr(t, "eth0", netip.MustParsePrefix("fd00::1/64"))
+		ns.ServeTCP(t, netip.MustParseAddrPort("[::]:80"), "rs")
 		server := []string{"-role", "realserver", "-vip", vip, "-netns", ns.Path()}
 		verb := func(v string, flags []string, more ...string) []string {
 			return append(append([]string{v}, flags...), more...)
@@ -34,23 +39,23 @@ func TestIntegrationRoles(t *testing.T) {
 			return list
 		}
 		before := values()
-		do(exitError, verb("status", server)...)
-		do(exitOK, verb("start", server, "-n")...)
-		do(exitError, verb("status", server)...)
-		do(exitOK, verb("start", server)...)
+		do(setup.ExitError, verb("status", server)...)
+		do(setup.ExitOK, verb("start", server, "-n")...)
+		do(setup.ExitError, verb("status", server)...)
+		do(setup.ExitOK, verb("start", server)...)
 		if got := values(); strings.Contains(vip, ".") && (got[0] != "1" || got[1] != "2") {
 			t.Fatalf("%s: arp_ignore and arp_announce are %v", vip, got)
 		}
-		do(exitOK, verb("status", server)...)
-		if out := do(exitOK, verb("start", server)...); !strings.Contains(out, "nothing to do") {
+		do(setup.ExitOK, verb("status", server)...)
+		if out := do(setup.ExitOK, verb("start", server)...); !strings.Contains(out, "nothing to do") {
 			t.Fatalf("%s: a second start:\n%s", vip, out)
 		}
-		do(exitOK, verb("stop", server)...)
+		do(setup.ExitOK, verb("stop", server)...)
 		if got := values(); got[0] != before[0] || got[1] != before[1] {
 			t.Fatalf("%s: %v afterwards, %v before", vip, got, before)
 		}
-		do(exitError, verb("status", server)...)
-		if out := do(exitOK, verb("stop", server)...); !strings.Contains(out, "nothing to do") {
+		do(setup.ExitError, verb("status", server)...)
+		if out := do(setup.ExitOK, verb("stop", server)...); !strings.Contains(out, "nothing to do") {
 			t.Fatalf("%s: a second stop:\n%s", vip, out)
 		}
 
@@ -59,20 +64,20 @@ func TestIntegrationRoles(t *testing.T) {
 			real = "fd00::2"
 		}
 		director := []string{"-vip", vip, "-dev", "eth0", "-netns", ns.Path()}
-		do(exitError, verb("status", director, "-real", real)...)
-		do(exitOK, verb("start", director, "-real", real)...)
-		do(exitOK, verb("status", director, "-real", real)...)
-		if out := do(exitOK, verb("start", director, "-real", real)...); strings.Count(out, "nothing to do") != 2 {
+		do(setup.ExitError, verb("status", director, "-real", real)...)
+		do(setup.ExitOK, verb("start", director, "-real", real)...)
+		do(setup.ExitOK, verb("status", director, "-real", real)...)
+		if out := do(setup.ExitOK, verb("start", director, "-real", real)...); strings.Count(out, "nothing to do") != 1 {
 			t.Fatalf("%s: a second start:\n%s", vip, out)
 		}
-		do(exitOK, verb("stop", director)...)
-		out := do(exitError, verb("status", director)...)
+		do(setup.ExitOK, verb("stop", director)...)
+		out := do(setup.ExitError, verb("status", director)...)
 		if !strings.Contains(out, "there is no service") || !strings.Contains(out, "is not on eth0") {
 			t.Fatalf("%s: after stop:\n%s", vip, out)
 		}
 		// A director whose table cannot be set up does not keep the address.
-		do(exitError, verb("start", director, "-real", real, "-scheduler", "nosuch")...)
-		if out := do(exitError, verb("status", director)...); !strings.Contains(out, "is not on eth0") {
+		do(setup.ExitError, verb("start", director, "-real", real, "-scheduler", "nosuch")...)
+		if out := do(setup.ExitError, verb("status", director)...); !strings.Contains(out, "is not on eth0") {
 			t.Fatalf("%s: after a failed start:\n%s", vip, out)
 		}
 	}

@@ -10,21 +10,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/examples/internal/setup"
 )
 
 // run runs the program on an in-memory kernel that is kept in a file.
 func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	p := program{stdout: &out, stderr: &errs, kernel: kernel}
-	status = p.run(t.Context(), args)
+	status = method().Run(t.Context(), &setup.Env{Name: "dr", Stdout: &out, Stderr: &errs, Kernel: kernel}, args)
 	return status, out.String(), errs.String()
 }
 
 func TestDemo(t *testing.T) {
 	status, out, errs := run(t, "")
-	if status != exitOK || errs != "" {
+	if status != setup.ExitOK || errs != "" {
 		t.Fatalf("status %d, %s", status, errs)
 	}
 	for _, want := range []string{
@@ -50,24 +49,25 @@ func TestDirector(t *testing.T) {
 		status int
 		out    string
 	}{
-		{verb("status"), exitError, table + `! there is no service TCP 192.0.2.10:443: "dr start" adds it` + "\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "nothing to do\n"},
-		{verb("start", "-n"), exitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
-		{verb("start"), exitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
-		{verb("start"), exitOK, "nothing to do\n"},
-		{verb("status"), exitOK, table + `TCP  192.0.2.10:443 sh persistent 300
+		{verb("status"), setup.ExitError, table + `! there is no service TCP 192.0.2.10:443: "dr start" adds it` + "\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "nothing to do\n"},
+		{verb("start", "-n"), setup.ExitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
+		{verb("start"), setup.ExitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
+		{verb("start"), setup.ExitOK, "nothing to do\n"},
+		{verb("status"), setup.ExitOK, table + `TCP  192.0.2.10:443 sh persistent 300
   -> 10.0.0.2:443                 Route   1      0          0         
   -> 10.0.0.3:443                 Route   0      0          0         
 `},
-		{[]string{"start", "-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2=5"}, exitOK, "ipvsadm -E -t 192.0.2.10:443 -s wlc\nipvsadm -e -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 5\n"},
-		{verb("status", "-scheduler", "wlc"), exitError, table + `TCP  192.0.2.10:443 wlc
+		{[]string{"start", "-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2=5"}, setup.ExitOK, "ipvsadm -E -t 192.0.2.10:443 -s wlc\nipvsadm -e -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 5\n"},
+		{verb("status", "-scheduler", "wlc"), setup.ExitError, table + `TCP  192.0.2.10:443 wlc
   -> 10.0.0.2:443                 Route   5      0          0         
   -> 10.0.0.3:443                 Route   0      0          0         
+! persistence is off and not 5m0s: "dr start" sets it
 ! 10.0.0.2:443 has weight 5 and not 1: "dr start" sets it
 `},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443", "-n"}, exitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, exitOK, "nothing to do\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443", "-n"}, setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
+		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "nothing to do\n"},
 	}
 	for _, s := range steps {
 		status, out, errs := run(t, kernel, s.args...)
@@ -80,33 +80,11 @@ func TestDirector(t *testing.T) {
 func TestStatusJSON(t *testing.T) {
 	status, out, _ := run(t, "memory:", "status", "-vip", "2001:db8::1", "-proto", "udp", "-json")
 	var got struct {
-		Services []any
-		Findings []string
+		Table    struct{ Services []any }
+		Findings []setup.Finding
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitError || got.Services == nil || len(got.Findings) != 1 {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || status != setup.ExitError || got.Table.Services == nil || len(got.Findings) != 1 {
 		t.Fatalf("status %d, %v\n%s", status, err, out)
-	}
-}
-
-// A step that fails takes the others back.
-func TestStartUndo(t *testing.T) {
-	k, c := ipvstest.Start(t, nil)
-	if _, err := k.Inject(ipvstest.Fault{Op: "add destination", Nth: 2, Errno: 12}); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	d := director{client: c, out: &out}
-	if err := d.options.parse("start", []string{"-vip", "192.0.2.10", "-real", "10.0.0.2,10.0.0.3"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.start(t.Context()); err == nil {
-		t.Fatal("start succeeds")
-	}
-	if list, err := c.Services(t.Context()); err != nil || len(list) != 0 {
-		t.Fatalf("left behind: %v, %v", list, err)
-	}
-	if !strings.Contains(out.String(), "taking back: ipvsadm -D -t 192.0.2.10:80") {
-		t.Fatalf("output:\n%s", out.String())
 	}
 }
 
@@ -120,21 +98,23 @@ func TestMistakes(t *testing.T) {
 		`real server "x" is not an address`:                  {"start", "-vip", "192.0.2.1", "-real", "x"},
 		`weight "-1" of 10.0.0.2 is not a number from 0 to`:  {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2=-1"},
 		"real server 10.0.0.2 is there twice":                {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2,10.0.0.2"},
-		`unknown protocol "x"`:                               {"start", "-vip", "192.0.2.1", "-proto", "x"},
+		`protocol "x" is none of tcp, udp and sctp`:          {"start", "-vip", "192.0.2.1", "-proto", "x"},
 		"flag provided but not defined: -real":               {"stop", "-real", "10.0.0.2"},
 		`-role "x" is neither director nor realserver`:       {"stop", "-vip", "192.0.2.1", "-role", "x"},
+		"-watch and -json exclude each other":                {"status", "-vip", "192.0.2.1", "-watch", "-json"},
+		"-persist is a time of whole seconds":                {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-persist", "1ms"},
 		"-scheduler is for directors":                        {"start", "-vip", "192.0.2.1", "-role", "realserver", "-scheduler", "rr"},
 		"LVS_KERNEL=memory: has no devices for -role realse": {"start", "-vip", "192.0.2.1", "-role", "realserver"},
 		"LVS_KERNEL=memory: has no devices for -dev":         {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-dev", "eth0"},
 	}
 	for want, args := range tests {
 		status, out, errs := run(t, "memory:", args...)
-		if status != exitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+		if status != setup.ExitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("dr %v: status %d, output %q, error %q; want %q", args, status, out, errs, want)
 		}
 	}
 	for _, args := range [][]string{{"-h"}, {"start", "-h"}, {"status", "-h"}, {"stop", "--help"}} {
-		if status, out, errs := run(t, "memory:", args...); status != exitOK || !strings.HasPrefix(out, "usage: dr ") || errs != "" {
+		if status, out, errs := run(t, "memory:", args...); status != setup.ExitOK || !strings.HasPrefix(out, "usage: dr ") || errs != "" {
 			t.Errorf("dr %v: status %d, output %q, error %q", args, status, out, errs)
 		}
 	}
@@ -145,12 +125,12 @@ func TestHint(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var errs bytes.Buffer
-	p := program{stdout: &bytes.Buffer{}, stderr: &errs, kernel: "memory:"}
-	if status := p.run(ctx, []string{"start", "-vip", "192.0.2.1", "-real", "10.0.0.2"}); status != exitError || !strings.Contains(errs.String(), "context canceled") {
+	e := setup.Env{Name: "dr", Stdout: &bytes.Buffer{}, Stderr: &errs, Kernel: "memory:"}
+	if status := method().Run(ctx, &e, []string{"start", "-vip", "192.0.2.1", "-real", "10.0.0.2"}); status != setup.ExitError || !strings.Contains(errs.String(), "context canceled") {
 		t.Errorf("interrupted: status %d, %s", status, errs.String())
 	}
 	status, _, text := run(t, "memory:", "start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-scheduler", "nosuch")
-	if status != exitError || !strings.Contains(text, "unknown scheduler\ndr: look for a typing error") {
+	if status != setup.ExitError || !strings.Contains(text, "unknown scheduler\ndr: look for a typing error") {
 		t.Errorf("unknown scheduler: status %d, %s", status, text)
 	}
 }

@@ -1,0 +1,120 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/golvs/lvs/arp"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/sysctl"
+)
+
+// Machine is what the parts of a role are made for.
+type Machine struct {
+	Options
+	Program string // its name, for advice
+	Out     io.Writer
+	ARP     *arp.Host
+	Sysctl  *sysctl.Host
+	Client  *ipvs.Client // of a director
+
+	memory bool // IPVS is one in memory, and the rest is not to be touched
+}
+
+// NewService returns the virtual service that the flags describe.
+func (m *Machine) NewService() ipvs.Service {
+	s := NewService(m.Protocol, m.VIP, m.Port)
+	s.Scheduler = m.Scheduler
+	if m.Persist != 0 {
+		s.Flags, s.Timeout = ipvs.Persistent, m.Persist
+	}
+	return s
+}
+
+// Table returns the part of IPVS. Real servers are made from the template.
+func (m *Machine) Table(template ipvs.Destination) *Table {
+	return &Table{
+		Client: m.Client, Program: m.Program, Service: m.NewService(), Forward: template.Forward,
+		Destinations: m.Real.Destinations(m.Port, template),
+	}
+}
+
+// Holds returns the part of the virtual address: -dev holds it, or, without that, it is only looked at.
+func (m *Machine) Holds(t *Table) Part {
+	if m.Device != "" {
+		return &VIP{Host: m.ARP, Program: m.Program, Addr: m.VIP, Device: m.Device, Needed: t.SharesVIP}
+	}
+	return Checks(func(ctx context.Context) (Look, error) {
+		l := Look{Name: "vip"}
+		state, err := m.ARP.State(ctx)
+		if err == nil && !slices.ContainsFunc(state.Local, func(r arp.LocalRoute) bool { return r.Prefix.Contains(m.VIP) }) {
+			l.Findings = append(l.Findings, Finding{
+				fmt.Sprintf("%v is no address of this machine, so that IPVS does not get its packets", m.VIP),
+				fmt.Sprintf("\"%s start -dev DEVICE\" binds it", m.Program),
+			})
+		}
+		return l, err
+	})
+}
+
+// Neighbours checks that the real servers are on a link of the director, as direct routing needs.
+func (m *Machine) Neighbours() Part {
+	return Checks(func(context.Context) (Look, error) {
+		var l Look
+		for _, s := range m.Real {
+			r, err := Lookup(m.NetNS, s.Addr)
+			switch {
+			case err != nil:
+				l.Findings = append(l.Findings, Finding{Problem: err.Error()})
+			case r.Gateway.IsValid():
+				l.Findings = append(l.Findings, Finding{
+					fmt.Sprintf("%v is behind the gateway %v, and direct routing needs it on a network of this machine", s.Addr, r.Gateway),
+					"use its address there, or the program tun",
+				})
+			}
+		}
+		return l, nil
+	})
+}
+
+// connectTimeout bounds the check of a service.
+const connectTimeout = time.Second
+
+// Answers checks that the real servers' services accept connections. With sure unset, one that does not may be a program
+// that serves the virtual address only, and is but worth a note. Only TCP is checked.
+func (m *Machine) Answers(t *Table, sure bool) Part {
+	return Checks(func(ctx context.Context) (Look, error) {
+		var l Look
+		if m.Protocol != ipvs.TCP {
+			return l, nil
+		}
+		dialer := net.Dialer{Timeout: connectTimeout}
+		dialer.SetMultipathTCP(false)
+		for _, d := range t.Destinations {
+			err := inside(m.NetNS, func() error {
+				conn, err := dialer.DialContext(ctx, "tcp", d.Addr.String())
+				if err == nil {
+					err = conn.Close()
+				}
+				return err
+			})
+			switch {
+			case err != nil && sure:
+				l.Findings = append(l.Findings, Finding{fmt.Sprintf("%v does not accept connections (%v)", d.Addr, err), "start the service there, or set its weight to 0"})
+			case err != nil:
+				l.Notes = append(l.Notes, fmt.Sprintf("%v does not accept connections (%v): right only if the service there is bound to %v alone", d.Addr, err, m.VIP))
+			}
+		}
+		return l, ctx.Err()
+	})
+}
+
+// Serves checks on a real server that something serves the port.
+func (m *Machine) Serves(addr netip.Addr) Part {
+	return Listening(m.NetNS, m.Protocol, netip.AddrPortFrom(addr, m.Port))
+}

@@ -1,0 +1,191 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/golvs/lvs/arp"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/sysctl"
+)
+
+// Roles of a machine, the values of the flag -role.
+const (
+	RoleDirector   = "director"
+	RoleRealServer = "realserver"
+)
+
+// Options are the flags of all methods.
+type Options struct {
+	Role      string
+	Device    string // that holds the VIP
+	VIP       netip.Addr
+	Port      uint16
+	Protocol  ipvs.Protocol
+	Real      RealServers
+	Scheduler string
+	Persist   time.Duration
+	NetNS     string
+	DryRun    bool
+	JSON      bool
+	Watch     bool
+	Interval  time.Duration
+}
+
+// Method is a program for one forwarding method: start, stop and status of a director and of a real server.
+type Method struct {
+	// Usage is what -h prints.
+	Usage string
+
+	// Flags defines the flags that only this method has; nil is none.
+	Flags func(fs *flag.FlagSet)
+
+	// DirectorOnly and RealServerOnly are the names of flags that go with one role, beside those that are so for every
+	// method.
+	DirectorOnly, RealServerOnly []string
+
+	// Check finds mistakes in flags that are well-formed; nil is none.
+	Check func(verb string, o *Options) error
+
+	// Director and RealServer return the parts of the roles, in the order in which they are started.
+	Director, RealServer func(m *Machine) []Part
+
+	// Demo is what the program does without a verb.
+	Demo func(ctx context.Context, e *Env) error
+}
+
+// Run runs the program.
+func (m *Method) Run(ctx context.Context, e *Env, args []string) int {
+	if len(args) == 0 {
+		return e.Report(m.Demo(ctx, e))
+	}
+	verb := args[0]
+	switch verb {
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(e.Stdout, m.Usage)
+		return ExitOK
+	case "start", "stop", "status":
+	default:
+		return e.Mistake("", fmt.Errorf("unknown verb %q; \"%s -h\" shows the verbs", verb, e.Name))
+	}
+	o, fs := m.flags(e.Name, verb)
+	if status, done := e.Parse(verb, fs, args[1:], func() error { return m.check(e, verb, fs, o) }); done {
+		return status
+	}
+	machine, done, err := newMachine(ctx, e, o)
+	if err != nil {
+		return e.Report(err)
+	}
+	return e.Report(errors.Join(m.do(ctx, machine, verb), done()))
+}
+
+func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
+	o := &Options{Port: 80, Protocol: ipvs.TCP}
+	fs := flag.NewFlagSet(program+" "+verb, flag.ContinueOnError)
+	fs.StringVar(&o.Role, "role", RoleDirector, "what this machine is: director or realserver")
+	fs.StringVar(&o.Device, "dev", "", "`device` that holds the VIP; a director without it leaves the VIP to others,\na real server has a device for it that does not answer ARP")
+	AddrVar(fs, &o.VIP, "vip", "virtual IP `address` (required)")
+	PortVar(fs, &o.Port, "port", "`port` of the service (default 80)")
+	ProtocolVar(fs, &o.Protocol, "proto", "`protocol`: tcp, udp or sctp (default tcp)")
+	fs.StringVar(&o.NetNS, "netns", "", "network namespace, a `name` or a path; default this one")
+	if verb != "stop" {
+		fs.Var(&o.Real, "real", "real `servers`, separated by commas: ADDRESS or ADDRESS=WEIGHT; may be repeated")
+		fs.StringVar(&o.Scheduler, "scheduler", "wlc", "scheduler's `name`")
+		fs.DurationVar(&o.Persist, "persist", 0, "`time` that a client stays with its server; 0 for none")
+	}
+	if verb == "status" {
+		fs.BoolVar(&o.JSON, "json", false, "print JSON")
+		fs.BoolVar(&o.Watch, "watch", false, "go on looking, and print what goes wrong and what is mended, until interrupted")
+		fs.DurationVar(&o.Interval, "interval", 5*time.Second, "`time` between two looks of -watch")
+	} else {
+		fs.BoolVar(&o.DryRun, "n", false, "only show what would be done")
+	}
+	if m.Flags != nil {
+		m.Flags(fs)
+	}
+	return o, fs
+}
+
+func (m *Method) check(e *Env, verb string, fs *flag.FlagSet, o *Options) error {
+	if o.Role != RoleDirector && o.Role != RoleRealServer {
+		return fmt.Errorf("-role %q is neither director nor realserver", o.Role)
+	}
+	directorOnly := append([]string{"real", "scheduler", "persist"}, m.DirectorOnly...)
+	var err error
+	fs.Visit(func(f *flag.Flag) {
+		switch {
+		case o.Role == RoleRealServer && slices.Contains(directorOnly, f.Name):
+			err = fmt.Errorf("-%s is for directors", f.Name)
+		case o.Role == RoleDirector && slices.Contains(m.RealServerOnly, f.Name):
+			err = fmt.Errorf("-%s is for real servers", f.Name)
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case !o.VIP.IsValid() && (o.Role == RoleDirector || !slices.Contains(directorOnly, "vip")):
+		return errors.New("-vip is required")
+	case verb == "start" && o.Role == RoleDirector && len(o.Real) == 0:
+		return errors.New("-real is required")
+	case o.Watch && o.JSON:
+		return errors.New("-watch and -json exclude each other")
+	case o.Watch && o.Interval <= 0:
+		return errors.New("-interval is a time above zero")
+	case o.Persist < 0 || o.Persist%time.Second != 0:
+		return errors.New("-persist is a time of whole seconds")
+	case e.Kernel != "" && o.Role == RoleRealServer:
+		return fmt.Errorf("LVS_KERNEL=%s has no devices for -role %s", e.Kernel, o.Role)
+	case e.Kernel != "" && o.Device != "":
+		return fmt.Errorf("LVS_KERNEL=%s has no devices for -dev", e.Kernel)
+	}
+	if m.Check != nil {
+		return m.Check(verb, o)
+	}
+	return nil
+}
+
+func (m *Method) do(ctx context.Context, machine *Machine, verb string) error {
+	parts := m.Director
+	if machine.Role == RoleRealServer {
+		parts = m.RealServer
+	}
+	list := parts(machine)
+	if machine.memory {
+		list = slices.DeleteFunc(list, func(p Part) bool { _, ok := p.(*Table); return !ok })
+	}
+	switch {
+	case verb == "start":
+		return Start(ctx, machine.Out, list, machine.DryRun)
+	case verb == "stop":
+		return Stop(ctx, machine.Out, list, machine.DryRun)
+	case machine.Watch:
+		return Watch(ctx, machine.Out, list, machine.Interval)
+	}
+	return Status(ctx, machine.Out, list, machine.JSON)
+}
+
+// timeout bounds each request to the kernel.
+const timeout = 30 * time.Second
+
+func newMachine(ctx context.Context, e *Env, o *Options) (*Machine, func() error, error) {
+	m := &Machine{Options: *o, Program: e.Name, Out: e.Stdout, memory: e.Kernel != ""}
+	var err error
+	if m.ARP, err = arp.New(&arp.Config{NetNS: o.NetNS, Timeout: timeout}); err != nil {
+		return nil, nil, err
+	}
+	if m.Sysctl, err = sysctl.New(&sysctl.Config{NetNS: o.NetNS}); err != nil {
+		return nil, nil, err
+	}
+	if o.Role == RoleRealServer {
+		return m, func() error { return nil }, nil
+	}
+	var done func() error
+	m.Client, done, err = ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.NetNS, Timeout: timeout})
+	return m, done, err
+}

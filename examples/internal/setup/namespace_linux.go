@@ -1,0 +1,55 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// setns has the number of the system call where package syscall does not know it.
+var setns = map[string]uintptr{
+	"386": 346, "amd64": 308, "arm": 375, "arm64": 268, "loong64": 268, "ppc64": 350, "ppc64le": 350, "riscv64": 268, "s390x": 339,
+}
+
+// inside runs f in a network namespace, on a thread that does nothing else. Sockets that f opens stay there; goroutines
+// that it starts do not run there.
+func inside(netns string, f func() error) error {
+	if netns == "" {
+		return f()
+	}
+	file, err := os.Open(namespaceFile(netns))
+	if err != nil {
+		return fmt.Errorf("network namespace: %w", err)
+	}
+	defer file.Close()
+	number, ok := setns[runtime.GOARCH]
+	if !ok {
+		return fmt.Errorf("network namespaces on %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if _, _, errno := syscall.RawSyscall(number, file.Fd(), syscall.CLONE_NEWNET, 0); errno != 0 {
+			done <- &fs.PathError{Op: "enter network namespace", Path: file.Name(), Err: errno}
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// namespaceID returns a text that no other network namespace has at present.
+func namespaceID(netns string) (string, error) {
+	info, err := os.Stat(namespaceFile(netns))
+	if err != nil {
+		return "", fmt.Errorf("network namespace: %w", err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "", errors.ErrUnsupported
+	}
+	return fmt.Sprint(stat.Ino), nil
+}

@@ -1,0 +1,133 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Part is one thing that a machine's role consists of, such as its entries in the table or a bound address.
+type Part interface {
+	// Start and Stop find out what is to be done. Nothing is changed yet.
+	Start(ctx context.Context) (Action, error)
+	Stop(ctx context.Context) (Action, error)
+
+	// Check looks at how things are.
+	Check(ctx context.Context) (Look, error)
+}
+
+// Action is what a part is about to do.
+type Action struct {
+	Text string // each change on a line of its own, empty if nothing changes
+
+	// Do does it, and takes back what it did if it fails. It may be nil. It is called without a text too, as there may be
+	// something to be remembered.
+	Do func(ctx context.Context) error
+
+	// Undo takes back what Do did. It is called if a later part fails, and not needed in the last one.
+	Undo func(ctx context.Context) error
+}
+
+// Look is what a part looks like.
+type Look struct {
+	Name     string // of the part, in JSON
+	Text     string // for people, whole lines
+	Value    any    // for JSON, nil for none
+	Findings []Finding
+	Notes    []string // worth knowing, but not wrong
+}
+
+// Finding is something wrong.
+type Finding struct {
+	Problem string `json:"problem"` // one sentence without a full stop
+	Mend    string `json:"mend"`    // what to do about it, empty if the problem says it
+}
+
+// String returns both on one line.
+func (f Finding) String() string {
+	if f.Mend == "" {
+		return f.Problem
+	}
+	return f.Problem + ": " + f.Mend
+}
+
+// Start starts the parts in order. If one fails, also because the context ends, those before it are taken back in reverse
+// order, so that the machine is as before. With dry set it only shows what would be done.
+func Start(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
+	var done []Action
+	for _, p := range parts {
+		a, err := p.Start(ctx)
+		if err == nil {
+			err = a.run(ctx, out, dry)
+		}
+		if err != nil {
+			return errors.Join(err, undo(context.WithoutCancel(ctx), out, done))
+		}
+		if a.Text != "" {
+			done = append(done, a)
+		}
+	}
+	if len(done) == 0 {
+		fmt.Fprintln(out, "nothing to do")
+	}
+	return nil
+}
+
+func (a Action) run(ctx context.Context, out io.Writer, dry bool) error {
+	fmt.Fprint(out, a.Text)
+	if dry || a.Do == nil {
+		return nil
+	}
+	return a.Do(ctx)
+}
+
+func undo(ctx context.Context, out io.Writer, done []Action) error {
+	var errs []error
+	for _, a := range slices.Backward(done) {
+		if a.Undo == nil {
+			continue
+		}
+		first, _, _ := strings.Cut(a.Text, "\n")
+		fmt.Fprintln(out, "taking back:", first)
+		errs = append(errs, a.Undo(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Stop stops the parts in reverse order, and all that can be even if one fails. When the context ends it stops between two
+// parts; stopping again does the rest. With dry set it only shows what would be done.
+func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
+	var errs []error
+	idle := true
+	for _, p := range slices.Backward(parts) {
+		a, err := p.Stop(ctx)
+		if err == nil {
+			idle = idle && a.Text == ""
+			err = a.run(ctx, out, dry)
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	err := errors.Join(errs...)
+	if err == nil && idle {
+		fmt.Fprintln(out, "nothing to do")
+	}
+	return err
+}
+
+// Checks is a part that is only looked at.
+type Checks func(ctx context.Context) (Look, error)
+
+// Start does nothing.
+func (Checks) Start(context.Context) (Action, error) { return Action{}, nil }
+
+// Stop does nothing.
+func (Checks) Stop(context.Context) (Action, error) { return Action{}, nil }
+
+// Check calls the function.
+func (c Checks) Check(ctx context.Context) (Look, error) { return c(ctx) }

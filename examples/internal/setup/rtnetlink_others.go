@@ -1,0 +1,5 @@
+//go:build !linux
+
+package setup
+
+func exchange(string, []byte) ([][]byte, error) { return nil, unsupported() }

@@ -1,0 +1,120 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/sysctl"
+)
+
+// Settings is the part of a role that consists of kernel parameters. What they were is recorded, so that stopping brings it
+// back.
+type Settings struct {
+	Host    *sysctl.Host
+	Program string // its name, for advice
+	NetNS   string
+	Out     io.Writer
+
+	// Wanted returns the parameters and their values.
+	Wanted func(ctx context.Context) ([]sysctl.Setting, error)
+
+	// Needed returns what else needs the settings, which then stay when the part is stopped.
+	Needed func(ctx context.Context) ([]ipvs.ServiceID, error)
+}
+
+// journal is below run, as the values are gone after a boot too.
+func (s *Settings) journal() (string, error) {
+	id, err := namespaceID(s.NetNS)
+	return fmt.Sprintf("run/lvs/%s-%s.json", s.Program, id), err
+}
+
+func (s *Settings) plan(ctx context.Context) (sysctl.Plan, error) {
+	wanted, err := s.Wanted(ctx)
+	if err != nil {
+		return sysctl.Plan{}, err
+	}
+	return s.Host.Plan(wanted)
+}
+
+// Start plans to write what differs.
+func (s *Settings) Start(ctx context.Context) (Action, error) {
+	plan, err := s.plan(ctx)
+	if err != nil || plan.Empty() {
+		return Action{}, err
+	}
+	journal, err := s.journal()
+	if err != nil {
+		return Action{}, err
+	}
+	_, err = os.Stat("/" + journal)
+	first := errors.Is(err, os.ErrNotExist) // else the journal goes back to before an earlier run
+	before := make([]sysctl.Setting, 0, len(plan.Changes))
+	for _, c := range plan.Changes {
+		if c.Action == sysctl.Write || c.Action == sysctl.Follows {
+			before = append(before, sysctl.Setting{Key: c.Key, Value: c.Old})
+		}
+	}
+	return Action{
+		Text: plan.String(),
+		Do: func(ctx context.Context) error {
+			_, err := s.Host.Apply(ctx, plan, &sysctl.ApplyOptions{Journal: journal})
+			return err
+		},
+		Undo: func(ctx context.Context) error {
+			if first {
+				_, err := s.Host.Undo(ctx, journal)
+				return err
+			}
+			back, err := s.Host.Plan(before)
+			if err != nil {
+				return err
+			}
+			_, err = s.Host.Apply(ctx, back, &sysctl.ApplyOptions{Journal: journal})
+			return err
+		},
+	}, nil
+}
+
+// Stop plans to restore what the parameters were, if nothing else needs them.
+func (s *Settings) Stop(ctx context.Context) (Action, error) {
+	if ids, err := s.Needed(ctx); err != nil || len(ids) > 0 {
+		return Action{}, err
+	}
+	journal, err := s.journal()
+	if err != nil {
+		return Action{}, err
+	}
+	if _, err := os.Stat("/" + journal); errors.Is(err, os.ErrNotExist) {
+		return Action{}, nil
+	} else if err != nil {
+		return Action{}, err
+	}
+	return Action{
+		Text: fmt.Sprintf("restore the kernel parameters that are recorded in /%s\n", journal),
+		Do: func(ctx context.Context) error {
+			results, err := s.Host.Undo(ctx, journal)
+			for _, r := range results {
+				fmt.Fprintf(s.Out, "  %s: %v\n", r.Name, r.Outcome)
+			}
+			return err
+		},
+	}, nil
+}
+
+// Check says which parameters are not as wanted.
+func (s *Settings) Check(ctx context.Context) (Look, error) {
+	plan, err := s.plan(ctx)
+	if err != nil {
+		return Look{}, err
+	}
+	var l Look
+	for _, d := range s.Host.Verify(plan) {
+		l.Findings = append(l.Findings, Finding{strings.TrimSuffix(d.String(), "."), fmt.Sprintf("%q sets it", s.Program+" start")})
+	}
+	return l, nil
+}

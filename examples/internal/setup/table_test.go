@@ -1,0 +1,165 @@
+package setup
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvsadm"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+func newTable(t *testing.T, c *ipvs.Client, real string, forward ipvs.ForwardMethod) *Table {
+	t.Helper()
+	var servers RealServers
+	if err := servers.Set(real); err != nil {
+		t.Fatal(err)
+	}
+	s := NewService(ipvs.TCP, netip.MustParseAddr("192.0.2.10"), 80)
+	s.Scheduler = "wlc"
+	return &Table{Client: c, Program: "dr", Service: s, Forward: forward, Destinations: servers.Destinations(80, ipvs.Destination{Forward: forward})}
+}
+
+// rules returns the table as a rule file.
+func rules(t *testing.T, c *ipvs.Client) (list []string) {
+	t.Helper()
+	snapshot, err := c.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range ipvsadm.Operations(snapshot) {
+		list = append(list, op.String())
+	}
+	return list
+}
+
+// Whichever step fails, the table is as it was.
+func TestTableFailure(t *testing.T) {
+	for _, op := range []string{"add destination", "set destination", "set service"} {
+		k, c := ipvstest.Start(t, nil)
+		first := newTable(t, c, "10.0.0.1,10.0.0.2=5", ipvs.Route)
+		first.Service.Scheduler = "rr"
+		a, err := first.Start(t.Context())
+		if err == nil {
+			err = a.Do(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := rules(t, c)
+		if _, err := k.Inject(ipvstest.Fault{Op: op, Nth: 1, Errno: 12}); err != nil {
+			t.Fatal(err)
+		}
+		if a, err = newTable(t, c, "10.0.0.2,10.0.0.3", ipvs.Route).Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Do(t.Context()); err == nil {
+			t.Fatalf("%s: start succeeds", op)
+		}
+		if diff := cmp.Diff(before, rules(t, c)); diff != "" {
+			t.Errorf("%s: left behind (-before +after):\n%s", op, diff)
+		}
+	}
+}
+
+// Undo of a second start goes back to the first.
+func TestTableUndo(t *testing.T) {
+	_, c := ipvstest.Start(t, nil)
+	var states [][]string
+	var last Action
+	for _, real := range []string{"10.0.0.1=3", "10.0.0.1=4,10.0.0.2"} {
+		a, err := newTable(t, c, real, ipvs.Masquerade).Start(t.Context())
+		if err == nil {
+			err = a.Do(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		states, last = append(states, rules(t, c)), a
+	}
+	if err := last.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(states[0], rules(t, c)); diff != "" || len(states[1]) != len(states[0])+1 {
+		t.Fatalf("table (-first +now):\n%s", diff)
+	}
+}
+
+func TestTableFindings(t *testing.T) {
+	_, c := ipvstest.Start(t, nil)
+	a, err := newTable(t, c, "10.0.0.1,10.0.0.2=0,10.0.0.4", ipvs.Masquerade).Start(t.Context())
+	if err == nil {
+		err = a.Do(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := newTable(t, c, "10.0.0.1,10.0.0.2,10.0.0.3", ipvs.Route)
+	want.Service.Scheduler = "rr"
+	l, err := want.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range l.Findings {
+		got = append(got, f.String())
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{
+		"10.0.0.1:80 is forwarded by Masq and not by Route: ipvsadm -e -t 192.0.2.10:80 -r 10.0.0.1:80 -g -w 1",
+		"10.0.0.2:80 is forwarded by Masq and not by Route: ipvsadm -e -t 192.0.2.10:80 -r 10.0.0.2:80 -g -w 1",
+		`10.0.0.3:80 is not in the table: "dr start" adds it`,
+		"10.0.0.4:80 is forwarded by Masq and not by Route: ipvsadm -e -t 192.0.2.10:80 -r 10.0.0.4:80 -g -w 1",
+		`the scheduler is wlc and not rr: "dr start" sets it`,
+	}, got); diff != "" {
+		t.Fatalf("findings (-want +got):\n%s", diff)
+	}
+}
+
+// An address and settings stay as long as another service needs them.
+func TestTableShares(t *testing.T) {
+	_, c := ipvstest.Start(t, nil)
+	table := newTable(t, c, "10.0.0.1", ipvs.Masquerade)
+	shares := func() (vip, method int) {
+		t.Helper()
+		v, err := table.SharesVIP(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := table.SharesMethod(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(v), len(m)
+	}
+	for _, line := range []string{
+		"-A -t 192.0.2.10:80 -s rr", "-a -t 192.0.2.10:80 -r 10.0.0.1 -m", // itself
+		"-A -t 192.0.2.11:80 -s rr", "-a -t 192.0.2.11:80 -r 10.0.0.1 -g",
+	} {
+		op, err := ipvsadm.ParseLine(line)
+		if err == nil {
+			err = op.Apply(t.Context(), c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, m := shares(); v != 0 || m != 0 {
+		t.Fatalf("%d services share the address and %d the method", v, m)
+	}
+	for _, line := range []string{"-A -t 192.0.2.10:443 -s rr", "-A -f 7 -s rr", "-a -f 7 -r 10.0.0.1 -m"} {
+		op, err := ipvsadm.ParseLine(line)
+		if err == nil {
+			err = op.Apply(t.Context(), c)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, m := shares(); v != 1 || m != 1 {
+		t.Fatalf("%d services share the address and %d the method", v, m)
+	}
+}
