@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,6 +35,8 @@ type options struct {
 	ICount        bool              // instruction-counted time
 	CPUs          int               // number of processors
 	Memory        int               // MiB
+	NICs          []string          // models of network cards
+	NVMe          bool              // an empty disk whose interrupts the kernel places
 	Timeout       time.Duration     // limit of the program's run on the host's clock, 0 for none
 	Verbose       bool              // show the kernel's console
 	List, Fetch   bool              // the verbs -kernels and -fetch
@@ -53,6 +56,7 @@ func parseArgs(args []string, help io.Writer) (options, error) {
 		modules, timeout           string
 		moduleOptions              stringList
 		programs, copies, environs stringList
+		nics                       stringList
 	)
 	fs := flag.NewFlagSet("vm", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -67,6 +71,8 @@ func parseArgs(args []string, help io.Writer) (options, error) {
 	fs.BoolVar(&o.ICount, "icount", false, "count instructions instead of time; implies -smp 1 and no KVM")
 	fs.IntVar(&o.CPUs, "smp", 2, "`number` of processors, 1 to 64")
 	fs.IntVar(&o.Memory, "mem", 1024, "memory in `MiB`, at least 128")
+	fs.Var(&nics, "nic", "network card of this `model`, virtio-net-pci or vmxnet3, on a cable with the others and nothing else; repeatable")
+	fs.BoolVar(&o.NVMe, "nvme", false, "an empty NVMe disk")
 	fs.StringVar(&timeout, "timeout", "", "`duration` after which the program is stopped, 0 for never (default 10m, or -test.timeout and 1m)")
 	fs.BoolVar(&o.Verbose, "v", false, "show the kernel's console on standard error")
 	fs.BoolVar(&o.List, "kernels", false, "print the names of the kernels that can be had here, one a line")
@@ -84,6 +90,12 @@ func parseArgs(args []string, help io.Writer) (options, error) {
 
 	o.Programs, o.Copies, o.Env, o.Command = programs, copies, environs, fs.Args()
 	o.Modules, o.Required = moduleNames(modules)
+	o.NICs = nics
+	devices, err := deviceModules(o)
+	if err != nil {
+		return options{}, err
+	}
+	o.Modules = append(o.Modules, devices...)
 	if o.ICount {
 		smpSet := false
 		fs.Visit(func(f *flag.Flag) { smpSet = smpSet || f.Name == "smp" })
@@ -103,7 +115,6 @@ func parseArgs(args []string, help io.Writer) (options, error) {
 			return options{}, fmt.Errorf("-env %q: want K=V", kv)
 		}
 	}
-	var err error
 	if o.ModuleOptions, err = parseModuleOptions(moduleOptions); err != nil {
 		return options{}, err
 	}
@@ -143,6 +154,26 @@ func moduleNames(value string) (names []string, named bool) {
 		return append(slices.Clone(defaultModules), names...), false
 	}
 	return names, true
+}
+
+// nicModules are the drivers of the models of network cards.
+var nicModules = map[string]string{"virtio-net-pci": "virtio_net", "vmxnet3": "vmxnet3"}
+
+// deviceModules returns the modules that drive the devices.
+func deviceModules(o options) (names []string, err error) {
+	for _, model := range o.NICs {
+		name, ok := nicModules[model]
+		if !ok {
+			return nil, fmt.Errorf("-nic %q: want %s", model, strings.Join(slices.Sorted(maps.Keys(nicModules)), " or "))
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if o.NVMe {
+		names = append(names, "nvme")
+	}
+	return names, nil
 }
 
 // parseModuleOptions reads module.name=value words, as on a kernel's command line, into the option string of each module.

@@ -55,6 +55,13 @@ func TestParseArgs(t *testing.T) {
 				o.Programs, o.Env, o.Copies = []string{"ip", "nft"}, []string{"A=", "B=1=2"}, []string{"x"}
 			}),
 		},
+		"devices": {
+			[]string{"-nic", "virtio-net-pci", "-nic", "vmxnet3", "-nic", "vmxnet3", "-nvme", "-modules", "none", "prog"},
+			with(func(o *options) {
+				o.NICs, o.NVMe = []string{"virtio-net-pci", "vmxnet3", "vmxnet3"}, true
+				o.Modules, o.Required = []string{"virtio_net", "vmxnet3", "nvme"}, true
+			}),
+		},
 		"icount": {
 			[]string{"-icount", "prog", "-test.timeout=2h"},
 			with(func(o *options) { o.ICount, o.CPUs, o.Command = true, 1, []string{"prog", "-test.timeout=2h"} }),
@@ -93,6 +100,7 @@ func TestParseArgsMistakes(t *testing.T) {
 	}{
 		"no program":       {nil, "no program given"},
 		"unknown flag":     {[]string{"-frob", "prog"}, "-frob"},
+		"unknown card":     {[]string{"-nic", "tulip", "prog"}, "-nic"},
 		"zero processors":  {[]string{"-smp", "0", "prog"}, "-smp 0"},
 		"little memory":    {[]string{"-mem", "16", "prog"}, "-mem 16"},
 		"env":              {[]string{"-env", "=x", "prog"}, "want K=V"},

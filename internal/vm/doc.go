@@ -15,7 +15,7 @@
 // files of the package folder and its testdata; -copy brings anything else, and -program brings programs of the host with
 // their shared libraries. There are /tmp, /run, /proc, /sys, /dev, /etc/hosts with localhost only, /etc/services,
 // /etc/protocols and /etc/passwd; the loopback device is up, and the only
-// other network devices are those that modules bring (dummy0 and the tunnels' fallback devices). The environment has
+// other network devices are those that modules bring (dummy0 and the tunnels' fallback devices) and those of -nic. The environment has
 // LVS_KERNEL_TEST=1, the caller's LVS_* variables, those that the Go runtime reads (GODEBUG, GOGC, GOMAXPROCS, GOMEMLIMIT,
 // GOTRACEBACK, GORACE) and what -env adds.
 //
@@ -36,6 +36,13 @@
 //	-module-options "ip_vs.conn_tab_bits=16"
 //	-autoload            puts the module files and a working /sbin/modprobe there, so that the kernel loads modules when
 //	                     it wants them; combine it with -modules none. Without it the kernel cannot load any by itself.
+//
+// # Devices
+//
+// With -nic the machine has network cards, eth0 and so on in the order of the flags, whose drivers are loaded. They are on
+// one cable, so that what one of them sends the others get, and reach nothing else. A vmxnet3 has a queue for each
+// processor, a virtio-net-pci has one. With -nvme there is an empty disk, the interrupts of whose queues are placed by the
+// kernel and by nobody else.
 //
 // # Kernels
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -35,6 +36,15 @@ func qemuArgs(o options, image, accel string) []string {
 		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max")
 	}
 	args = append(args, "-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.Memory))
+	for i, model := range o.NICs {
+		id := "nic" + strconv.Itoa(i)
+		// One hub is the cable. No boot ROM: that is another package.
+		args = append(args, "-netdev", "hubport,hubid=0,id="+id,
+			"-device", fmt.Sprintf("%s,netdev=%s,mac=52:54:00:00:00:%02x,romfile=", model, id, i+1))
+	}
+	if o.NVMe {
+		args = append(args, "-blockdev", "driver=null-co,read-zeroes=on,size=1048576,node-name=disk", "-device", "nvme,serial=vm,drive=disk")
+	}
 	fd := func(id string, n int) string { return "socket,id=" + id + ",fd=" + strconv.Itoa(n) }
 	return append(args,
 		"-chardev", fd("console", consoleFD), "-serial", "chardev:console",

@@ -23,6 +23,12 @@ func TestQEMUArgs(t *testing.T) {
 			options{CPUs: 1, Memory: 512, ICount: true}, accelKVM,
 			[]string{"-icount shift=0,sleep=off", "-accel tcg,thread=single", "-smp 1"}, []string{"kvm"},
 		},
+		"devices": {
+			options{CPUs: 2, Memory: 512, NICs: []string{"virtio-net-pci", "vmxnet3"}, NVMe: true}, accelTCG,
+			[]string{"-nic none", "-netdev hubport,hubid=0,id=nic0 -device virtio-net-pci,netdev=nic0,mac=52:54:00:00:00:01,romfile= ",
+				"-netdev hubport,hubid=0,id=nic1 -device vmxnet3,netdev=nic1,mac=52:54:00:00:00:02,romfile= ", "-device nvme,serial=vm,drive=disk"},
+			[]string{"user,", "tap,"},
+		},
 		"built-in module": {
 			options{CPUs: 1, Memory: 512, Verbose: true, ModuleOptions: map[string]string{"ip_vs": "conn_tab_bits=16 x=1"}}, accelTCG,
 			[]string{"loglevel=7 ip_vs.conn_tab_bits=16 ip_vs.x=1"}, []string{"loglevel=4"},
