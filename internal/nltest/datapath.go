@@ -9,15 +9,19 @@ import (
 // A DataPath is what carries packets behind an in-memory kernel: it picks destinations, holds connections and counts. The
 // kernel calls it with its lock held, so a DataPath must not call back into the kernel.
 //
-// Without one ([Config.DataPath] nil) no packet ever flows, and a test sets the numbers itself with [Namespace.Count],
-// [Namespace.SetConns] and [Namespace.SetConnections].
+// Without one ([Config.DataPath] nil) no packet ever flows. With or without, a test can add numbers of its own with
+// [Namespace.Count], [Namespace.SetConns] and [Namespace.SetConnections].
 type DataPath interface {
 	// Changed is told of every change to the tables, after it took effect.
 	Changed(Change)
+	// Cleared is told that everything in a namespace is gone: tables, connections, counters, settings.
+	Cleared(namespace string)
 	// Advance moves the data path's clock. It is called before every estimator visit, so that the counters are right.
 	Advance(now time.Time)
 	// Conns returns the connections that refer to a destination.
 	Conns(namespace string, svc ServiceID, dst netip.AddrPort) Conns
+	// Held reports whether a removed destination is still referred to, by connections or by a scheduler's memory.
+	Held(namespace string, svc ServiceID, dst netip.AddrPort) bool
 	// Counters returns what has been counted: for a destination; for a service if dst is invalid; for the whole namespace
 	// if svc is zero too. Counters never go back.
 	Counters(namespace string, svc ServiceID, dst netip.AddrPort) Counters
@@ -96,6 +100,10 @@ type Conns struct {
 	Persistent uint32 `json:"persistent,omitempty"` // templates
 }
 
+func (c Conns) add(d Conns) Conns {
+	return Conns{c.Active + d.Active, c.Inactive + d.Inactive, c.Persistent + d.Persistent}
+}
+
 // inUse reports whether anything refers to the destination.
 func (c Conns) inUse() bool { return c != Conns{} }
 
@@ -103,8 +111,10 @@ func (c Conns) inUse() bool { return c != Conns{} }
 type manual struct{}
 
 func (manual) Changed(Change)                                      {}
+func (manual) Cleared(string)                                      {}
 func (manual) Advance(time.Time)                                   {}
 func (manual) Conns(string, ServiceID, netip.AddrPort) Conns       { return Conns{} }
+func (manual) Held(string, ServiceID, netip.AddrPort) bool         { return false }
 func (manual) Counters(string, ServiceID, netip.AddrPort) Counters { return Counters{} }
 func (manual) CPUs(string) []Counters                              { return nil }
 func (manual) Connections(string) iter.Seq[Connection]             { return func(func(Connection) bool) {} }

@@ -118,18 +118,28 @@ func (ns *Namespace) addDest(s *service, r *dest) Errno {
 			return EINVAL
 		}
 		kind, d = DestAdded, r
-		id, addr := s.id(), r.addrPort()
-		d.object = ns.newObject(func() Counters { return ns.k.path.Counters(ns.name, id, addr) })
+		d.object = ns.newObject(func() Counters { return Counters{} })
 	} else if d.svc != s {
 		d.zero() // the service was made anew: its destinations start at 0
 	}
+	counted := d.live
 	d.svc = s
 	d.set(r)
 	s.dests = append(s.dests, d)
 	s.byKey[d.key()] = d
 	ns.startEstimator(d.object)
 	ns.changed(kind, s, d)
+	ns.countFor(d)
+	// A data path may have let go of what the test kept in the trash, and count from 0.
+	d.refresh()
+	d.extra = d.extra.Add(counted.Sub(d.live))
 	return 0
+}
+
+// countFor lets a destination count what the data path counts for it.
+func (ns *Namespace) countFor(d *dest) {
+	id, addr := d.svc.id(), d.addrPort()
+	d.source = func() Counters { return ns.k.path.Counters(ns.name, id, addr) }
 }
 
 // set takes over what a request can change.

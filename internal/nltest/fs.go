@@ -9,26 +9,49 @@ import (
 	"time"
 )
 
-// FS returns the root of a host file system with the namespace's IPVS files below proc/net, proc/self/net and
-// proc/thread-self/net: ip_vs, ip_vs_conn, ip_vs_conn_sync, ip_vs_stats and ip_vs_stats_percpu. A file has the text of the
-// moment it was opened. While the module is out there are no files.
+// FS returns the root of a host file system with the namespace's files: below proc/net, proc/self/net and
+// proc/thread-self/net ip_vs, ip_vs_conn, ip_vs_conn_sync, ip_vs_stats and ip_vs_stats_percpu; below proc/sys/net/ipv4/vs the
+// sysctls, which the tree's method WriteFile writes, with the signature of os.Root; and proc/sys/kernel/osrelease. A file has
+// the text of the moment it was opened. While the module is out the files of IPVS are not there.
 func (ns *Namespace) FS() fs.FS { return procFS{ns} }
 
 // procFS implements fs.FS.
 type procFS struct{ ns *Namespace }
 
-// netDirs are the directories that have the files.
+// netDirs are the directories that have the files of connections and services.
 var netDirs = []string{"proc/net", "proc/self/net", "proc/thread-self/net"}
 
-// files returns the generators of the files by name.
-func (ns *Namespace) files() map[string]func() string {
+const (
+	sysctlDir  = "proc/sys/net/ipv4/vs"
+	sysctlMode = 0o644
+)
+
+// A procText is a file.
+type procText struct {
+	mode fs.FileMode
+	text func() string
+}
+
+// files returns the files by their whole names.
+func (ns *Namespace) files() map[string]procText {
+	all := map[string]procText{
+		"proc/sys/kernel/osrelease": {0o444, func() string { return ns.k.cfg.Version + ".0\n" }},
+	}
 	if !ns.k.loaded {
-		return nil
+		return all
 	}
-	return map[string]func() string{
-		"ip_vs": ns.procServices, "ip_vs_conn": ns.procConns, "ip_vs_conn_sync": ns.procConnsSync,
-		"ip_vs_stats": ns.procStats, "ip_vs_stats_percpu": ns.procStatsPerCPU,
+	for _, dir := range netDirs {
+		for name, text := range map[string]func() string{
+			"ip_vs": ns.procServices, "ip_vs_conn": ns.procConns, "ip_vs_conn_sync": ns.procConnsSync,
+			"ip_vs_stats": ns.procStats, "ip_vs_stats_percpu": ns.procStatsPerCPU,
+		} {
+			all[dir+"/"+name] = procText{0o444, text}
+		}
 	}
+	for _, name := range ns.sysctls() {
+		all[sysctlDir+"/"+name] = procText{sysctlMode, func() string { return ns.sysctl(name) + "\n" }}
+	}
+	return all
 }
 
 // Open implements fs.FS.
@@ -39,10 +62,9 @@ func (p procFS) Open(name string) (fs.File, error) {
 	k := p.ns.k
 	k.lock()
 	defer k.mu.Unlock()
-	dir, base := path.Split(name)
 	files := p.ns.files()
-	if generate := files[base]; generate != nil && slices.Contains(netDirs, strings.TrimSuffix(dir, "/")) {
-		return &procFile{info: info{name: base, mode: 0o444, mod: k.now}, Reader: strings.NewReader(generate())}, nil
+	if f, ok := files[name]; ok {
+		return &procFile{info: info{name: path.Base(name), mode: f.mode, mod: k.now}, Reader: strings.NewReader(f.text())}, nil
 	}
 	entries := children(name, files)
 	if entries == nil && !slices.Contains(netDirs, name) {
@@ -51,24 +73,39 @@ func (p procFS) Open(name string) (fs.File, error) {
 	d := &procDir{info: info{name: path.Base(name), mode: fs.ModeDir | 0o555, mod: k.now}}
 	for _, e := range entries {
 		i := info{name: e, mode: fs.ModeDir | 0o555, mod: k.now}
-		if files[e] != nil {
-			i.mode = 0o444
+		if f, ok := files[path.Join(name, e)]; ok {
+			i.mode = f.mode
 		}
 		d.entries = append(d.entries, fs.FileInfoToDirEntry(i))
 	}
 	return d, nil
 }
 
+// WriteFile writes a sysctl in a single write; perm has no meaning.
+func (p procFS) WriteFile(name string, data []byte, _ fs.FileMode) error {
+	k := p.ns.k
+	k.lock()
+	defer k.mu.Unlock()
+	f, ok := p.ns.files()[name]
+	op, err := "open", error(nil)
+	switch {
+	case !ok:
+		err = fs.ErrNotExist
+	case f.mode != sysctlMode:
+		err = fs.ErrPermission
+	default:
+		op, err = "write", p.ns.setSysctl(path.Base(name), string(data))
+	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return nil
+}
+
 // children returns the names in a directory, sorted.
-func children(dir string, files map[string]func() string) []string {
+func children(dir string, files map[string]procText) []string {
 	var names []string
-	for _, full := range netDirs {
-		if full == dir {
-			for n := range files {
-				names = append(names, n)
-			}
-			continue
-		}
+	add := func(full string) {
 		rest, ok := strings.CutPrefix(full, dir+"/")
 		if dir == "." {
 			rest, ok = full, true
@@ -76,6 +113,12 @@ func children(dir string, files map[string]func() string) []string {
 		if first, _, _ := strings.Cut(rest, "/"); ok && !slices.Contains(names, first) {
 			names = append(names, first)
 		}
+	}
+	for full := range files {
+		add(full)
+	}
+	for _, full := range netDirs {
+		add(full)
 	}
 	slices.Sort(names)
 	return names

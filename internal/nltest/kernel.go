@@ -82,7 +82,7 @@ type Config struct {
 	// RealTime makes the clock follow real time from Start on. Timers run when the kernel is next used.
 	RealTime bool
 
-	// DataPath carries packets; nil means that the test sets counts and statistics itself.
+	// DataPath carries packets; nil means that none flow.
 	DataPath DataPath
 
 	// LogSize is the number of requests that are remembered, the oldest being dropped first; 0 means 16384.
@@ -133,7 +133,8 @@ type Kernel struct {
 
 	family     uint16 // current id of the IPVS family
 	nextFamily uint16
-	loaded     bool // the module is in
+	loaded     bool            // the module is in
+	modules    map[string]bool // schedulers that were used
 
 	namespaces map[string]*Namespace
 	sessions   map[*session]struct{}
@@ -147,7 +148,7 @@ type Kernel struct {
 
 // New returns a kernel with empty tables. A nil cfg means defaults. The only errors are values out of range.
 func New(cfg *Config) (*Kernel, error) {
-	k := &Kernel{namespaces: make(map[string]*Namespace), sessions: make(map[*session]struct{}), nextPort: 1 << 12}
+	k := &Kernel{namespaces: make(map[string]*Namespace), modules: make(map[string]bool), sessions: make(map[*session]struct{}), nextPort: 1 << 12}
 	if cfg != nil {
 		k.cfg = *cfg
 	}
@@ -241,6 +242,7 @@ func (k *Kernel) UnloadModule() {
 	k.lock()
 	defer k.mu.Unlock()
 	k.loaded = false
+	clear(k.modules)
 	for _, ns := range k.namespaces {
 		ns.clear()
 	}

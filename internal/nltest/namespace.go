@@ -1,12 +1,13 @@
 package nltest
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/golvs/lvs/sched/sim"
 )
 
 // A Namespace is a network namespace of a kernel. It has its own services, timeouts, daemons, total statistics, devices
@@ -23,8 +24,11 @@ type Namespace struct {
 	look     *timer  // at the trash
 	total    *object
 	cpus     []Counters
-	estimate bool
+	estimate bool      // the sysctl run_estimation
 	epoch    time.Time // from which 6.1 counts its visits
+
+	tunables   *sim.Director     // for its sysctls, of a kernel without a simulated data path
+	unmodelled map[string]string // sysctls with values that it has no model of
 
 	devices []*device
 	routed  bool // a device with an IPv4 address has been up
@@ -38,6 +42,9 @@ func (k *Kernel) Namespace(name string) *Namespace {
 	defer k.mu.Unlock()
 	return k.namespace(name)
 }
+
+// Name returns the namespace's name.
+func (ns *Namespace) Name() string { return ns.name }
 
 func (k *Kernel) namespace(name string) *Namespace {
 	if ns := k.namespaces[name]; ns != nil {
@@ -67,14 +74,17 @@ func loopback() []*device {
 	}}}
 }
 
+var defaultTimeouts = [3]uint32{900, 120, 300}
+
 // begin sets up what the module keeps for a namespace.
 func (ns *Namespace) begin() {
-	ns.timeouts = [3]uint32{900, 120, 300}
+	ns.timeouts = defaultTimeouts
 	ns.estimate = true
 	ns.epoch = ns.k.now
 	ns.cpus = make([]Counters, ns.k.cfg.CPUs)
 	ns.total = ns.newObject(func() Counters { return ns.k.path.Counters(ns.name, ServiceID{}, netip.AddrPort{}) })
 	ns.startEstimator(ns.total)
+	ns.tunables, ns.unmodelled = nil, nil
 }
 
 // clear drops everything that the module keeps.
@@ -93,21 +103,22 @@ func (ns *Namespace) clear() {
 	ns.k.disarm(ns.look)
 	ns.trash, ns.daemons, ns.conns = nil, [2]*daemon{}, nil
 	ns.stopEstimator(ns.total)
+	ns.k.path.Cleared(ns.name)
 }
 
 // An object is something that has statistics.
 type object struct {
 	stats
 	visit  *timer
-	source func() Counters // live counters from the data path
-	loaded Counters        // counted before the data path began
+	source func() Counters // counted by the data path
+	extra  Counters        // counted without it: by the test, or before the state was loaded
 }
 
 func (ns *Namespace) newObject(source func() Counters) *object {
 	o := &object{source: source}
 	o.visit = newTimer(func() {
 		if ns.estimate {
-			ns.refresh(o)
+			o.refresh()
 			o.stats.visit()
 		}
 		ns.k.arm(o.visit, o.visit.at.Add(sampleEvery*time.Second))
@@ -115,12 +126,8 @@ func (ns *Namespace) newObject(source func() Counters) *object {
 	return o
 }
 
-// refresh takes the live counters from the data path, if the kernel has one.
-func (ns *Namespace) refresh(o *object) {
-	if ns.k.cfg.DataPath != nil {
-		o.live = o.source().Add(o.loaded)
-	}
-}
+// refresh finds out what has been counted up to now.
+func (o *object) refresh() { o.live = o.source().Add(o.extra) }
 
 // startEstimator has o visited every two seconds: on 6.1 at the instants of its namespace, on 6.12 from now on.
 func (ns *Namespace) startEstimator(o *object) {
@@ -133,13 +140,6 @@ func (ns *Namespace) startEstimator(o *object) {
 
 func (ns *Namespace) stopEstimator(o *object) { ns.k.disarm(o.visit) }
 
-// SetRunEstimation sets the sysctl run_estimation. While it is off, what readers see stands still.
-func (ns *Namespace) SetRunEstimation(on bool) {
-	ns.k.lock()
-	defer ns.k.mu.Unlock()
-	ns.estimate = on
-}
-
 // Count adds c to what has been counted for the destination dst of the service svc, for the service and for the namespace,
 // on the first CPU. With an invalid dst only the service and the namespace count; with a zero svc too, the namespace. The
 // error is fs.ErrNotExist if there is no such object. Readers see it when the estimator comes by, see [Kernel.Advance].
@@ -151,9 +151,6 @@ func (ns *Namespace) Count(svc ServiceID, dst netip.AddrPort, c Counters) error 
 func (ns *Namespace) CountOn(cpu int, svc ServiceID, dst netip.AddrPort, c Counters) error {
 	ns.k.lock()
 	defer ns.k.mu.Unlock()
-	if err := ns.settable(); err != nil {
-		return err
-	}
 	if cpu < 0 || cpu >= len(ns.cpus) {
 		return fmt.Errorf("nltest: no CPU %d: %w", cpu, fs.ErrNotExist)
 	}
@@ -173,20 +170,17 @@ func (ns *Namespace) CountOn(cpu int, svc ServiceID, dst netip.AddrPort, c Count
 		}
 	}
 	for _, o := range objects {
-		o.live = o.live.Add(c)
+		o.extra = o.extra.Add(c)
 	}
 	ns.cpus[cpu] = ns.cpus[cpu].Add(c)
 	return nil
 }
 
-// SetConns sets the connections that refer to the destination dst of the service svc. A destination in the trash is found
-// too, if no live one has that identity. The error is fs.ErrNotExist if there is none.
+// SetConns sets the connections that refer to the destination dst of the service svc, besides those of the data path. A
+// destination in the trash is found too, if no live one has that identity. The error is fs.ErrNotExist if there is none.
 func (ns *Namespace) SetConns(svc ServiceID, dst netip.AddrPort, c Conns) error {
 	ns.k.lock()
 	defer ns.k.mu.Unlock()
-	if err := ns.settable(); err != nil {
-		return err
-	}
 	if s := ns.find(svc.key()); s != nil {
 		if d := s.byKey[destKeyOf(dst)]; d != nil {
 			d.conns = c
@@ -202,31 +196,23 @@ func (ns *Namespace) SetConns(svc ServiceID, dst netip.AddrPort, c Conns) error 
 	return fmt.Errorf("nltest: no destination %v of %+v: %w", dst, svc, fs.ErrNotExist)
 }
 
-// SetConnections sets the rows of /proc/net/ip_vs_conn and ip_vs_conn_sync.
+// SetConnections sets the rows of /proc/net/ip_vs_conn and ip_vs_conn_sync that follow those of the data path. The error
+// is fs.ErrInvalid for a row without an address.
 func (ns *Namespace) SetConnections(rows []Connection) error {
+	for i, c := range rows {
+		if !c.Client.IsValid() || !c.Dest.IsValid() || !c.Virtual.IsValid() && c.Mark == 0 {
+			return fmt.Errorf("nltest: connection %d lacks an address: %w", i, fs.ErrInvalid)
+		}
+	}
 	ns.k.lock()
 	defer ns.k.mu.Unlock()
-	if err := ns.settable(); err != nil {
-		return err
-	}
 	ns.conns = slices.Clone(rows)
-	return nil
-}
-
-// settable refuses numbers from a test when a data path has them.
-func (ns *Namespace) settable() error {
-	if ns.k.cfg.DataPath != nil {
-		return errors.New("nltest: the kernel has a data path, which counts by itself")
-	}
 	return nil
 }
 
 // connsOf returns the connections that refer to d.
 func (ns *Namespace) connsOf(d *dest) Conns {
-	if ns.k.cfg.DataPath != nil {
-		return ns.k.path.Conns(ns.name, d.svc.id(), d.addrPort())
-	}
-	return d.conns
+	return ns.k.path.Conns(ns.name, d.svc.id(), d.addrPort()).add(d.conns)
 }
 
 // changed tells the data path.

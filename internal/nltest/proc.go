@@ -106,10 +106,7 @@ func forwardName(m uint8) string {
 
 // connections returns the connection table.
 func (ns *Namespace) connections() []Connection {
-	if ns.k.cfg.DataPath != nil {
-		return slices.Collect(ns.k.path.Connections(ns.name))
-	}
-	return ns.conns
+	return slices.AppendSeq(slices.Collect(ns.k.path.Connections(ns.name)), slices.Values(ns.conns))
 }
 
 // ends returns the part that both connection files share.
@@ -170,16 +167,24 @@ func (ns *Namespace) procStats() string {
 		row(r)
 }
 
+// countedByCPU returns what each possible CPU has counted up to now.
+func (ns *Namespace) countedByCPU() []Counters {
+	list := slices.Clone(ns.cpus)
+	for i, c := range ns.k.path.CPUs(ns.name) {
+		if i == len(list) {
+			list = append(list, Counters{})
+		}
+		list[i] = list[i].Add(c)
+	}
+	return list
+}
+
 // procStatsPerCPU returns /proc/net/ip_vs_stats_percpu.
 func (ns *Namespace) procStatsPerCPU() string {
 	var b strings.Builder
 	b.WriteString("       Total Incoming Outgoing         Incoming         Outgoing\n" +
 		"CPU    Conns  Packets  Packets            Bytes            Bytes\n")
-	cpus := ns.cpus
-	if ns.k.cfg.DataPath != nil {
-		cpus = ns.k.path.CPUs(ns.name)
-	}
-	for i, c := range cpus {
+	for i, c := range ns.countedByCPU() {
 		fmt.Fprintf(&b, "%3X %s", i, row(c.list()))
 	}
 	counters, r := ns.total.view()

@@ -206,6 +206,7 @@ func (ns *Namespace) addService(r *serviceRequest) Errno {
 	ns.startEstimator(s.object)
 	b := ns.bucket(s.key())
 	*b = append(*b, s)
+	ns.k.modules[s.sched] = true
 	ns.changed(ServiceAdded, s, nil)
 	return 0
 }
@@ -217,6 +218,7 @@ func (ns *Namespace) editService(s *service, r *serviceRequest) Errno {
 	}
 	s.flags = s.flags&^r.mask | r.flags&r.mask | flagHashed
 	s.sched, s.engine, s.timeout, s.netmask = r.sched, r.engine, r.timeout, r.netmask
+	ns.k.modules[s.sched] = true
 	ns.changed(ServiceEdited, s, nil)
 	return 0
 }

@@ -15,16 +15,28 @@ import (
 // Simulated is a DataPath that really schedules: each namespace has a director of package sim behind its tables. Packets
 // come in by [Kernel.Transmit]. Make one with NewSimulated for each kernel.
 type Simulated struct {
-	start      time.Time // of the kernel's clock
+	config     sim.Config
 	begun      bool
-	rand       func() uint32
-	directors  map[string]*sim.Director
+	now        time.Time
+	directors  map[string]*simulation
 	unmodelled []error
 }
 
-// NewSimulated returns a data path for one kernel. Only the scheduler twos draws numbers from rand, which may be nil.
-func NewSimulated(rand func() uint32) *Simulated {
-	return &Simulated{rand: rand, directors: make(map[string]*sim.Director)}
+// A simulation is a director whose clock began at a time of the kernel.
+type simulation struct {
+	*sim.Director
+	start time.Time
+}
+
+func (s *simulation) advance(now time.Time) { s.Advance(now.Sub(s.start)) }
+
+// NewSimulated returns a data path for one kernel, with directors of a configuration; nil means the defaults.
+func NewSimulated(cfg *sim.Config) *Simulated {
+	s := &Simulated{directors: make(map[string]*simulation)}
+	if cfg != nil {
+		s.config = *cfg
+	}
+	return s
 }
 
 // begin is called once, with the time at which the kernel's clock starts.
@@ -32,7 +44,7 @@ func (s *Simulated) begin(now time.Time) error {
 	if s.begun {
 		return errors.New("nltest: a simulated data path serves one kernel only")
 	}
-	s.start, s.begun = now, true
+	s.now, s.begun = now, true
 	return nil
 }
 
@@ -40,26 +52,35 @@ func (s *Simulated) begin(now time.Time) error {
 func (s *Simulated) director(namespace string) *sim.Director {
 	d := s.directors[namespace]
 	if d == nil {
-		d = sim.New(&sim.Config{Rand: s.rand})
+		d = &simulation{sim.New(&s.config), s.now}
 		s.directors[namespace] = d
 	}
-	return d
+	return d.Director
 }
 
-// Transmit lets a packet into a namespace and returns what became of it. It fails if the kernel's data path is not a
-// [Simulated].
+// Transmit lets a packet into a namespace and returns what became of it. While the module is out, and under the sysctl
+// backup_only beside a backup daemon, it passes. It fails if the kernel's data path is not a [Simulated].
 func (k *Kernel) Transmit(namespace string, p sim.Packet) (sim.Result, error) {
 	var r sim.Result
-	err := k.Simulate(namespace, func(d *sim.Director) error {
-		r = d.Packet(p)
-		return nil
-	})
+	err := k.Traffic(namespace, func(d *sim.Director) { r = d.Packet(p) })
 	return r, err
 }
 
-// Simulate calls f with the director of a namespace, whose clock is the kernel's, for sysctls, reports and the like. f must
-// not call the kernel, change the director's services, move its clock, or keep it. The error is that of f, or says that the
-// kernel's data path is not a [Simulated].
+// Traffic calls f, which lets packets through a director, as [Kernel.Simulate] does. It does not if IPVS takes none: while the
+// module is out, and under the sysctl backup_only beside a backup daemon.
+func (k *Kernel) Traffic(namespace string, f func(*sim.Director)) error {
+	return k.Simulate(namespace, func(d *sim.Director) error {
+		only, err := d.Sysctl("backup_only")
+		if k.loaded && (err != nil || only == "0" || k.namespace(namespace).daemons[stateBackup-1] == nil) {
+			f(d)
+		}
+		return nil
+	})
+}
+
+// Simulate calls f with the director of a namespace, whose clock is the kernel's, for reports and the like. f must not call
+// the kernel, change the director's services or sysctls, move its clock, or keep it. The error is that of f, or says that
+// the kernel's data path is not a [Simulated].
 func (k *Kernel) Simulate(namespace string, f func(*sim.Director) error) error {
 	k.lock()
 	defer k.mu.Unlock()
@@ -67,13 +88,11 @@ func (k *Kernel) Simulate(namespace string, f func(*sim.Director) error) error {
 	if !ok {
 		return errors.New("nltest: the kernel has no simulated data path")
 	}
-	d := s.director(namespace)
-	d.Advance(k.now.Sub(s.start))
-	return f(d)
+	return f(s.director(namespace))
 }
 
-// Unmodelled returns the changes that the kernel made and the simulation could not follow: what no real service has, such
-// as an unknown protocol.
+// Unmodelled returns the changes that the kernel made and the simulation could not follow, such as a service of a protocol
+// that no packet can have.
 func (k *Kernel) Unmodelled() []error {
 	k.lock()
 	defer k.mu.Unlock()
@@ -111,10 +130,14 @@ func (s *Simulated) Changed(c Change) {
 	}
 }
 
+// Cleared forgets a namespace.
+func (s *Simulated) Cleared(namespace string) { delete(s.directors, namespace) }
+
 // Advance moves all clocks.
 func (s *Simulated) Advance(now time.Time) {
+	s.now = now
 	for _, d := range s.directors {
-		d.Advance(now.Sub(s.start))
+		d.advance(now)
 	}
 }
 
@@ -126,6 +149,13 @@ func (s *Simulated) Conns(namespace string, svc ServiceID, dst netip.AddrPort) C
 		return Conns{}
 	}
 	return Conns{Active: uint32(t.Active), Inactive: uint32(t.Inactive), Persistent: uint32(t.Persistent)}
+}
+
+// Held says whether the director would take a removed destination back.
+func (s *Simulated) Held(namespace string, svc ServiceID, dst netip.AddrPort) bool {
+	id, _ := simulatedID(svc)
+	t, err := s.director(namespace).Dest(id, dst)
+	return err == nil && t.Held
 }
 
 // Counters returns what was counted.

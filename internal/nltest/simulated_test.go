@@ -41,9 +41,7 @@ func TestSimulated(t *testing.T) {
 	counts("10.0.0.2:53", 1, 1, 1)
 	p.must(SetDest, svc(service), dst("10.0.0.2:53", full(0, 0, 0, 0)))
 	send("203.0.113.1:1001", "10.0.0.2:53")
-	if err := k.Simulate("", func(d *sim.Director) error { return d.SetSysctl("expire_quiescent_template", "1") }); err != nil {
-		t.Fatal(err)
-	}
+	writeSysctl(t, ns, "expire_quiescent_template", "1\n")
 	send("203.0.113.1:1002", "10.0.0.1:53")
 	got := read(t, ns, "proc/net/ip_vs_conn")
 	for _, row := range []string{
@@ -106,5 +104,75 @@ func TestSimulatedMarks(t *testing.T) {
 	want := "IP  fd00:0000:0000:0000:0000:0000:0000:0000 0000 0000:0007:0000:0000:0000:0000:0000:0000 0000 fd01:0000:0000:0000:0000:0000:0000:0001 0000 NONE             60\n"
 	if got := read(t, ns, "proc/net/ip_vs_conn"); !strings.Contains(got, want) {
 		t.Errorf("connections:\n%s", got)
+	}
+}
+
+// TestSimulatedAndCounted: the numbers of a test are added to those of packets, and nothing that was counted is lost when
+// the module is loaded anew or a state is.
+func TestSimulatedAndCounted(t *testing.T) {
+	k := newKernel(t, &Config{DataPath: NewSimulated(nil)})
+	ns := k.Namespace("")
+	p := newTap(t, ns)
+	set := func() {
+		p.must(NewService, svc(vip, rr))
+		p.must(NewDest, svc(vip), dst("10.0.0.1:80", w1))
+	}
+	open := func(port uint16) {
+		t.Helper()
+		f := sim.Flow{Protocol: sim.TCP, Client: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.1"), port), Virtual: vip.Addr}
+		if r, err := k.Transmit("", sim.Packet{Flow: f, TCP: sim.SYN}); err != nil || r.Verdict != sim.Forwarded {
+			t.Fatalf("%v, %v", r, err)
+		}
+	}
+	shows := func(active, inactive, conns uint32) {
+		t.Helper()
+		f := p.getDest(vip, "10.0.0.1:80")
+		if s := statsOf(t, f[destStats]); f.u32(destActive) != active || f.u32(destInactive) != inactive || s.u32(1) != conns {
+			t.Errorf("%d active, %d inactive, %d counted; want %d, %d, %d", f.u32(destActive), f.u32(destInactive), s.u32(1), active, inactive, conns)
+		}
+	}
+	set()
+	open(1)
+	addr := netip.MustParseAddrPort("10.0.0.1:80")
+	if err := ns.SetConns(vip, addr, Conns{Active: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Count(vip, addr, Counters{Conns: 100}); err != nil {
+		t.Fatal(err)
+	}
+	k.Advance(2 * time.Second)
+	shows(6, 0, 101)
+	open(2)
+	if got := read(t, ns, "proc/net/ip_vs_stats_percpu"); !strings.Contains(got, "  0       66        2") {
+		t.Errorf("statistics:\n%s", got)
+	}
+	var saved strings.Builder
+	if err := k.Save(&saved); err != nil {
+		t.Fatal(err)
+	}
+
+	// The test's connections keep the destination in the trash for longer than packets do.
+	p.must(DelDest, svc(vip), dst("10.0.0.1:80"))
+	k.Advance(time.Hour)
+	p.must(NewDest, svc(vip), dst("10.0.0.1:80", w1))
+	k.Advance(2 * time.Second)
+	shows(5, 0, 102)
+
+	k.ReloadModule()
+	set()
+	shows(0, 0, 0)
+	open(3)
+	k.Advance(2 * time.Second)
+	shows(1, 0, 1)
+
+	if err := k.Load(strings.NewReader(saved.String())); err != nil {
+		t.Fatal(err)
+	}
+	shows(5, 0, 101)
+	open(4)
+	k.Advance(2 * time.Second)
+	shows(6, 0, 103)
+	if got := read(t, ns, "proc/net/ip_vs_stats_percpu"); !strings.Contains(got, "  0       67        3") {
+		t.Errorf("statistics:\n%s", got)
 	}
 }

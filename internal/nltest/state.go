@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,6 +26,7 @@ type kernelState struct {
 	NoModule    bool             `json:"noModule,omitempty"`
 	NoIPv6      bool             `json:"noIPv6,omitempty"`
 	CPUs        int              `json:"cpus"`
+	Modules     []string         `json:"modules,omitempty"` // schedulers that were used
 	Family      uint16           `json:"family"`
 	NextFamily  uint16           `json:"nextFamily"`
 	Loaded      bool             `json:"loaded"`
@@ -33,19 +35,20 @@ type kernelState struct {
 }
 
 type namespaceState struct {
-	Name        string         `json:"name"`
-	Devices     []deviceState  `json:"devices"`
-	Routed      bool           `json:"routed"`
-	Timeouts    [3]uint32      `json:"timeouts"` // TCP, TCP FIN, UDP in seconds
-	Services    []serviceState `json:"services"` // per bucket, oldest first
-	Trash       []trashState   `json:"trash,omitempty"`
-	Look        time.Time      `json:"look,omitzero"` // at the trash, next
-	Daemons     []savedDaemon  `json:"daemons,omitempty"`
-	Total       objectState    `json:"total"`
-	CPUs        []Counters     `json:"cpus"`
-	Estimate    bool           `json:"estimate"`
-	Epoch       time.Time      `json:"epoch"`
-	Connections []Connection   `json:"connections,omitempty"`
+	Name        string            `json:"name"`
+	Devices     []deviceState     `json:"devices"`
+	Routed      bool              `json:"routed"`
+	Timeouts    [3]uint32         `json:"timeouts"` // TCP, TCP FIN, UDP in seconds
+	Services    []serviceState    `json:"services"` // per bucket, oldest first
+	Trash       []trashState      `json:"trash,omitempty"`
+	Look        time.Time         `json:"look,omitzero"` // at the trash, next
+	Daemons     []savedDaemon     `json:"daemons,omitempty"`
+	Total       objectState       `json:"total"`
+	CPUs        []Counters        `json:"cpus"`
+	Estimate    bool              `json:"estimate"`
+	Epoch       time.Time         `json:"epoch"`
+	Sysctls     map[string]string `json:"sysctls,omitempty"` // those that differ from the defaults
+	Connections []Connection      `json:"connections,omitempty"`
 }
 
 type deviceState struct {
@@ -128,7 +131,7 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 }
 
 // Save writes the kernel's state as JSON: tables, trash, timeouts, daemons, statistics, devices, timers and the clock. Sockets,
-// the faults, the log of requests and the inside of a data path are not part of it.
+// the faults, the log of requests and the connections of a data path are not part of it; what those counted is.
 func (k *Kernel) Save(w io.Writer) error {
 	k.lock()
 	st := k.state()
@@ -153,7 +156,7 @@ func (k *Kernel) Load(r io.Reader) error {
 	if st.Format != stateFormat {
 		return fmt.Errorf("nltest: load: format %d, want %d", st.Format, stateFormat)
 	}
-	trial := &Kernel{namespaces: make(map[string]*Namespace), path: manual{}}
+	trial := &Kernel{namespaces: make(map[string]*Namespace), modules: make(map[string]bool), path: manual{}}
 	if err := trial.restore(&st); err != nil {
 		return fmt.Errorf("nltest: load: %w", err)
 	}
@@ -167,7 +170,7 @@ func (k *Kernel) state() *kernelState {
 	st := &kernelState{
 		Format: stateFormat, Version: k.cfg.Version, HashKey: k.cfg.HashKey, ConnTabBits: k.cfg.ConnTabBits,
 		Schedulers: k.cfg.Schedulers, Engines: k.cfg.Engines, NoModule: k.cfg.NoModule, NoIPv6: k.cfg.NoIPv6,
-		CPUs: k.cfg.CPUs, Family: k.family, NextFamily: k.nextFamily, Loaded: k.loaded, Clock: k.now,
+		CPUs: k.cfg.CPUs, Modules: slices.Sorted(maps.Keys(k.modules)), Family: k.family, NextFamily: k.nextFamily, Loaded: k.loaded, Clock: k.now,
 	}
 	for _, ns := range k.namespaces {
 		st.Namespaces = append(st.Namespaces, ns.state())
@@ -177,9 +180,10 @@ func (k *Kernel) state() *kernelState {
 }
 
 func (ns *Namespace) state() namespaceState {
+	ns.refresh()
 	st := namespaceState{
-		Name: ns.name, Timeouts: ns.timeouts, Total: ns.total.state(), CPUs: slices.Clone(ns.cpus), Estimate: ns.estimate,
-		Epoch: ns.epoch, Routed: ns.routed, Connections: slices.Clone(ns.conns),
+		Name: ns.name, Timeouts: ns.timeouts, Total: ns.total.state(), CPUs: ns.countedByCPU(), Estimate: ns.estimate,
+		Epoch: ns.epoch, Routed: ns.routed, Connections: slices.Clone(ns.conns), Sysctls: ns.changedSysctls(),
 	}
 	for _, d := range ns.devices {
 		st.Devices = append(st.Devices, deviceState{d.name, d.up, d.mtu, slices.Clone(d.prefixes)})
@@ -207,6 +211,17 @@ func (ns *Namespace) state() namespaceState {
 		}
 	}
 	return st
+}
+
+// refresh finds out what everything has counted.
+func (ns *Namespace) refresh() {
+	ns.total.refresh()
+	for _, s := range ns.services() {
+		s.refresh()
+		for _, d := range s.dests {
+			d.refresh()
+		}
+	}
 }
 
 func (s *service) identity() identityState {
@@ -270,6 +285,11 @@ func (k *Kernel) restore(st *kernelState) error {
 		ns.clear()
 	}
 	k.now, k.start, k.real = st.Clock, st.Clock, time.Now()
+	k.path.Advance(k.now)
+	clear(k.modules)
+	for _, name := range st.Modules {
+		k.modules[name] = true
+	}
 	for _, nst := range st.Namespaces {
 		if err := k.namespace(nst.Name).restore(&nst); err != nil {
 			return fmt.Errorf("namespace %q: %w", nst.Name, err)
@@ -295,6 +315,15 @@ func (ns *Namespace) restore(st *namespaceState) error {
 		ns.noteRoutes(d)
 	}
 	ns.timeouts, ns.estimate, ns.epoch = st.Timeouts, st.Estimate, st.Epoch
+	if ns.timeouts != defaultTimeouts {
+		ns.changed(TimeoutsChanged, nil, nil)
+	}
+	ns.tunables, ns.unmodelled = nil, nil
+	for name, value := range st.Sysctls {
+		if err := ns.setSysctl(name, value); err != nil {
+			return fmt.Errorf("sysctl %s: %w", name, err)
+		}
+	}
 	ns.conns = slices.Clone(st.Connections)
 	ns.cpus = make([]Counters, ns.k.cfg.CPUs)
 	copy(ns.cpus, st.CPUs)
@@ -324,7 +353,7 @@ func (ns *Namespace) restore(st *namespaceState) error {
 
 func (ns *Namespace) restoreObject(o *object, st *objectState) {
 	o.stats = stats{live: st.Live, sampled: st.Sampled, base: st.Base, avg: st.Average}
-	o.loaded = st.Live
+	o.extra = st.Live.Sub(o.source())
 	if !st.Visit.IsZero() {
 		// A visit long overdue would take as many steps; no kernel saves one.
 		ns.k.arm(o.visit, maxTime(st.Visit, ns.k.now))
@@ -389,8 +418,8 @@ func (ns *Namespace) restoreDest(s *service, st *destState) (*dest, error) {
 		svc: s, af: st.Family, addr: raw, port: st.Port, fwd: st.Forward & fwdMask, weight: st.Weight, upper: st.Upper,
 		lower: st.Lower, tunType: st.TunnelType, tunPort: st.TunnelPort, tunFlag: st.TunnelFlags, conns: st.Conns,
 	}
-	id, addr := s.id(), d.addrPort()
-	d.object = ns.newObject(func() Counters { return ns.k.path.Counters(ns.name, id, addr) })
+	d.object = ns.newObject(nil)
+	ns.countFor(d)
 	ns.restoreObject(d.object, &st.Stats)
 	return d, nil
 }

@@ -15,6 +15,7 @@ const (
 // discard moves a destination, already taken off its service's list, to the trash. Its rates stand still there.
 func (ns *Namespace) discard(d *dest) {
 	ns.stopEstimator(d.object)
+	d.refresh() // for the last time: what is in the trash does not count
 	d.idle = false
 	if len(ns.trash) == 0 {
 		ns.k.arm(ns.look, ns.k.now.Add(trashLook))
@@ -42,7 +43,7 @@ func (ns *Namespace) lookAtTrash() {
 	now := ns.k.now.UnixNano()
 	ns.trash = slices.DeleteFunc(ns.trash, func(d *dest) bool {
 		switch {
-		case ns.connsOf(d).inUse():
+		case d.conns.inUse(), ns.k.path.Held(ns.name, d.svc.id(), d.addrPort()):
 			return false
 		case !d.idle:
 			d.idle, d.when = true, now

@@ -17,6 +17,9 @@ import (
 // FILE, if it exists, and written back when the client is closed by the returned function; "memory:" is an empty one.
 // The clock of a kernel in memory goes on by itself, but not between runs.
 //
+// No packets come to such a kernel. A program that sends some itself, for a demonstration, makes one with [New], asks it for a
+// [Kernel.Client], and keeps its state with [Kernel.LoadFile] and [Kernel.SaveFile] if it likes.
+//
 // The function closes the client, and the kernel if it is one in memory; its error says that the state was not kept.
 func Dial(ctx context.Context, kernel string, cfg *ipvs.Config) (*ipvs.Client, func() error, error) {
 	if kernel == "" {
@@ -38,7 +41,7 @@ func Dial(ctx context.Context, kernel string, cfg *ipvs.Config) (*ipvs.Client, f
 		return nil, nil, errors.Join(err, k.Close())
 	}
 	if path != "" {
-		if err := k.loadFile(path); err != nil {
+		if err := k.LoadFile(path); err != nil {
 			return fail(err)
 		}
 	}
@@ -49,14 +52,15 @@ func Dial(ctx context.Context, kernel string, cfg *ipvs.Config) (*ipvs.Client, f
 	return c, func() error {
 		err := c.Close()
 		if path != "" {
-			err = errors.Join(err, k.saveFile(path))
+			err = errors.Join(err, k.SaveFile(path))
 		}
 		return errors.Join(err, k.Close())
 	}, nil
 }
 
-// loadFile reads the state; a file that does not exist, or is empty, is an empty table.
-func (k *Kernel) loadFile(path string) error {
+// LoadFile replaces the kernel's state by that of a file, as [Kernel.Load] does. A file that does not exist, or is empty,
+// changes nothing.
+func (k *Kernel) LoadFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -74,8 +78,9 @@ func (k *Kernel) loadFile(path string) error {
 	return nil
 }
 
-// saveFile replaces the file as a whole, so that a crash leaves the old state or the new one.
-func (k *Kernel) saveFile(path string) (err error) {
+// SaveFile writes the kernel's state to a file, see [Kernel.Save]. The file is replaced as a whole, so that a crash leaves the
+// old state or the new one.
+func (k *Kernel) SaveFile(path string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/golvs/lvs/internal/nltest"
 	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/sched/sim"
 )
 
 // Config describes an in-memory kernel. The zero value, and a nil pointer to it, are a Linux 6.12 with all schedulers,
@@ -46,6 +48,7 @@ func New(cfg *Config) (*Kernel, error) {
 	}
 	k, err := nltest.New(&nltest.Config{
 		Version: cfg.Version, ConnTabBits: cfg.ConnTabBits, HashKey: cfg.HashKey, NoModule: cfg.NoModule, RealTime: cfg.RealTime,
+		DataPath: nltest.NewSimulated(&sim.Config{Rand: rand.New(rand.NewPCG(1, 2)).Uint32, RememberClients: true}),
 	})
 	if err != nil {
 		return nil, err
@@ -77,15 +80,16 @@ func (k *Kernel) Client() (*ipvs.Client, error) { return k.Namespace("").Client(
 
 // Namespace returns the network namespace of a name, and makes it if there is none; the empty name is the initial one.
 // A namespace starts with the device lo, up, with 127.0.0.1/8 and ::1/128.
-func (k *Kernel) Namespace(name string) *Namespace { return &Namespace{k.k.Namespace(name)} }
+func (k *Kernel) Namespace(name string) *Namespace { return &Namespace{k.k, k.k.Namespace(name)} }
 
 // Now returns the kernel's time.
 func (k *Kernel) Now() time.Time { return k.k.Now() }
 
-// Advance moves the clock; timers that become due on the way act in their order.
+// Advance moves the clock, which is that of connections and templates too; timers that become due on the way act in their
+// order.
 func (k *Kernel) Advance(d time.Duration) { k.k.Advance(d) }
 
-// Save writes the kernel's state; see [Kernel.Load].
+// Save writes the kernel's state; see [Kernel.Load]. Connections and templates are not part of it, what they have counted is.
 func (k *Kernel) Save(w io.Writer) error { return k.k.Save(w) }
 
 // Load replaces the kernel's state, its version included, by one that [Kernel.Save] wrote. After an error nothing has
@@ -204,7 +208,10 @@ func (k *Kernel) Requests() []Request {
 }
 
 // Namespace is a network namespace of a [Kernel]: its own services, timeouts, daemons, counters and devices.
-type Namespace struct{ ns *nltest.Namespace }
+type Namespace struct {
+	k  *nltest.Kernel
+	ns *nltest.Namespace
+}
 
 // A client of package ipvs receives with a buffer of this size, and the kernel cuts lists accordingly.
 const receiveBuffer = 64 << 10
@@ -232,7 +239,9 @@ func (n *Namespace) Client() (*ipvs.Client, error) {
 	return c, nil
 }
 
-// FS returns a tree with the namespace's IPVS files below proc/net.
+// FS returns a tree with the namespace's IPVS files below proc/net, its sysctls below proc/sys/net/ipv4/vs, and
+// proc/sys/kernel/osrelease. The tree has a method WriteFile(name string, data []byte, perm fs.FileMode) error, which writes
+// a sysctl, so that it can be the Root of package sysctl's Config; what is written changes what happens to packets.
 func (n *Namespace) FS() fs.FS { return n.ns.FS() }
 
 // AddDevice adds a network device, up, with an MTU in bytes and addresses with the lengths of their networks.
@@ -251,8 +260,8 @@ func (n *Namespace) AddDevice(name string, mtu int, addrs ...netip.Prefix) error
 // SetLink brings a device up or down.
 func (n *Namespace) SetLink(name string, up bool) error { return n.ns.SetLink(name, up) }
 
-// SetConns sets how many connections, active and inactive, and templates a destination has. The error matches
-// [fs.ErrNotExist] if there is no such destination.
+// SetConns sets how many connections, active and inactive, and templates a destination has besides those of packets that
+// were sent. Schedulers do not see them. The error matches [fs.ErrNotExist] if there is no such destination.
 func (n *Namespace) SetConns(service ipvs.ServiceID, dest netip.AddrPort, active, inactive, persistent uint32) error {
 	return n.ns.SetConns(identity(service), dest, nltest.Conns{Active: active, Inactive: inactive, Persistent: persistent})
 }

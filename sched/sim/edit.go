@@ -142,7 +142,7 @@ func (d *Director) AddDest(id ServiceID, c Dest) error {
 	if s.sched.Find(c.Addr) != nil {
 		return fail(ErrDestExists)
 	}
-	if i := slices.IndexFunc(d.trash, func(t *dest) bool { return t.Dest.Addr == c.Addr && t.svc.ID == id }); i >= 0 {
+	if i := slices.IndexFunc(d.trash, func(t *dest) bool { return t.Dest.Addr == c.Addr && t.svc.ID.sharesTrash(id) }); i >= 0 {
 		t := d.trash[i]
 		if err := s.sched.Restore(t.server, c.settings()); err != nil {
 			return fail(err)
@@ -186,6 +186,19 @@ func (d *Director) SetDest(id ServiceID, c Dest) error {
 	}
 	t.Dest = c
 	return nil
+}
+
+// SetWeight changes nothing but the weight of a destination; 0 quiesces it.
+//
+// The error matches ErrNoService, ErrNoDest or ErrRange.
+func (d *Director) SetWeight(id ServiceID, addr netip.AddrPort, weight uint32) error {
+	t, err := d.dest(id.canonical(), unmap(addr))
+	if err != nil {
+		return &Error{"set weight", id.String() + " " + addr.String(), err}
+	}
+	c := t.Dest
+	c.Weight = weight
+	return d.SetDest(id, c)
 }
 
 // DeleteDest removes a destination. Its connections stay, and their packets are dropped until it is added again; under the

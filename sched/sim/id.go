@@ -75,3 +75,9 @@ func (id ServiceID) canonical() ServiceID {
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// sharesTrash reports whether a destination that one service has lost comes back to the other: of services by mark the
+// family does not count.
+func (id ServiceID) sharesTrash(o ServiceID) bool {
+	return id == o || id.Mark != 0 && id.Mark == o.Mark
+}

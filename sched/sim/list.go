@@ -19,6 +19,7 @@ type DestStatus struct {
 	Inactive   int32 // other connections
 	Persistent int   // templates, also invalidated ones
 	Overloaded bool  // it reached its upper threshold
+	Held       bool  // something refers to it: connections, templates, or a cache of lblc or lblcr
 	Stats      Stats
 }
 
@@ -72,7 +73,7 @@ func (d *Director) Dest(id ServiceID, addr netip.AddrPort) (DestStatus, error) {
 }
 
 func (t *dest) status() DestStatus {
-	return DestStatus{t.Dest, t.server.Active(), t.server.Inactive(), t.pinned, t.server.Overloaded(), t.stats.view()}
+	return DestStatus{t.Dest, t.server.Active(), t.server.Inactive(), t.pinned, t.server.Overloaded(), t.inUse(), t.stats.view()}
 }
 
 // Total returns the statistics of the whole director, of services that are gone as well.

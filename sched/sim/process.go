@@ -30,6 +30,40 @@ func (d *Director) Open(f Flow) Result {
 	return d.packet(&p)
 }
 
+// Establish sends all packets that make a connection, as far as they pass the director: for TCP a SYN, the server's SYN and
+// ACK if its replies pass, and an ACK; for SCTP INIT, INIT_ACK, COOKIE_ECHO and COOKIE_ACK in the same way; for UDP a packet
+// and its reply. The result is that of the first packet. If it is not forwarded, the others are not sent.
+func (d *Director) Establish(f Flow) Result {
+	r := d.Open(f)
+	if r.Verdict != Forwarded {
+		return r
+	}
+	p := Packet{Flow: f}
+	k := keyOf(&p.Flow)
+	id := d.conns.find(&k)
+	if id == 0 { // one-packet scheduling
+		return r
+	}
+	reply := func(flags TCPFlags, c Chunk) {
+		if d.conns.at(id).flags&masquerade != 0 {
+			p.Out, p.TCP, p.Chunk = true, flags, c
+			d.packet(&p)
+			p.Out = false
+		}
+	}
+	reply(SYN|ACK, InitAck)
+	switch f.Protocol {
+	case TCP:
+		p.TCP = ACK
+		d.packet(&p)
+	case SCTP:
+		p.Chunk = CookieEcho
+		d.packet(&p)
+		reply(0, CookieAck)
+	}
+	return r
+}
+
 // Close sends what ends a connection in an orderly way, begun by the client. For TCP these are a FIN of the client, one of
 // the server if the director has seen replies or expects them, and an ACK; for SCTP SHUTDOWN, SHUTDOWN_ACK and
 // SHUTDOWN_COMPLETE in the same way. UDP has no end. The entry stays until its timeout in either case.
