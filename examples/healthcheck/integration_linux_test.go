@@ -1,0 +1,505 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golvs/lvs/internal/nstest"
+	"github.com/golvs/lvs/ipvs"
+)
+
+// process is the program as a process of its own, in a director's namespace.
+type process struct {
+	*testing.T
+	cmd      *exec.Cmd
+	log, out buffer
+}
+
+// buffer can be written and read at the same time.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func start(t *testing.T, ns *nstest.NS, args ...string) *process {
+	t.Helper()
+	p := &process{T: t, cmd: exec.Command("/proc/self/exe", args...)}
+	p.cmd.Env = append(os.Environ(), "HEALTHCHECK_MAIN=1")
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
+	var err error
+	ns.Do(t, func() { err = p.cmd.Start() }) // the process has the network namespace of the thread that starts it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("healthcheck %q:\n%s", args, &p.log)
+		}
+	})
+	return p
+}
+
+func (p *process) signal(s os.Signal) {
+	p.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// stop ends the program, whose status has to be 0.
+func (p *process) stop() {
+	p.Helper()
+	p.signal(syscall.SIGTERM)
+	if err := p.cmd.Wait(); err != nil {
+		p.Fatalf("%v", err)
+	}
+}
+
+// backend is an HTTP server that can die and return. It answers its name.
+type backend struct {
+	*testing.T
+	ns   *nstest.NS
+	addr netip.AddrPort
+	name string
+	bad  atomic.Bool  // checks are answered with an error
+	asks atomic.Int32 // by checks
+	srv  *http.Server
+}
+
+func (b *backend) start() {
+	b.Helper()
+	ln := b.ns.Listen(b.T, b.addr)
+	b.srv = &http.Server{Handler: b, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = b.srv.Serve(ln) }()
+	b.Cleanup(b.die)
+}
+
+func (b *backend) die() { _ = b.srv.Close() }
+
+func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/health" {
+		b.asks.Add(1)
+		if b.bad.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}
+	fmt.Fprintln(w, b.name)
+}
+
+// request is one of a stream of requests.
+type request struct {
+	begin time.Time
+	name  string // who answered
+	err   error
+}
+
+// stream sends requests to a service, one after the other, until stop, which returns all of them.
+func stream(ns *nstest.NS, url string) (stop func() []request) {
+	client := ns.HTTPClient(netip.Addr{})
+	client.Timeout = 3 * time.Second
+	done := make(chan struct{})
+	result := make(chan []request)
+	go func() {
+		var list []request
+		for {
+			r := request{begin: time.Now()}
+			if resp, err := client.Get(url); err != nil {
+				r.err = err
+			} else {
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				r.name, r.err = strings.TrimSpace(string(body)), err
+			}
+			list = append(list, r)
+			select {
+			case <-done:
+				result <- list
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return func() []request { close(done); return <-result }
+}
+
+// judge checks a stream around the death of servers: from the limit on every request is answered, by one of the names.
+func judge(t *testing.T, list []request, died time.Time, limit time.Duration, names ...string) {
+	t.Helper()
+	failed, after := 0, 0
+	var last time.Duration
+	for _, r := range list {
+		at := r.begin.Sub(died)
+		if r.err != nil {
+			failed++
+			last = at
+		}
+		if at <= limit {
+			continue
+		}
+		after++
+		if r.err != nil || !strings.Contains(" "+strings.Join(names, " ")+" ", " "+r.name+" ") {
+			t.Errorf("request %v after the death: %q, %v", at, r.name, r.err)
+		}
+	}
+	t.Logf("%d requests, %d failed, the last one %v after the death; %d later than %v", len(list), failed, last, after, limit)
+	if failed == 0 || after == 0 {
+		t.Errorf("%d requests failed, and %d came after %v", failed, after, limit)
+	}
+}
+
+// director reads a namespace's table.
+type director struct {
+	*testing.T
+	client *ipvs.Client
+}
+
+func newDirector(t *testing.T, ns *nstest.NS) director {
+	t.Helper()
+	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNSFile: ns.File()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return director{t, c}
+}
+
+// weights are those of a service, by the server's address. A server that is not in the table has none.
+func (d director) weights(id ipvs.ServiceID) map[netip.AddrPort]uint32 {
+	d.Helper()
+	list, err := d.client.Destinations(d.Context(), id)
+	if err != nil {
+		return nil
+	}
+	w := make(map[netip.AddrPort]uint32)
+	for _, dest := range list {
+		w[dest.Addr] = dest.Weight
+	}
+	return w
+}
+
+// await waits until a server has a weight; it returns the time at which it was seen.
+func (d director) await(id ipvs.ServiceID, addr netip.AddrPort, weight uint32, limit time.Duration) time.Time {
+	d.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		now := time.Now()
+		w, there := d.weights(id)[addr]
+		if there && w == weight {
+			return now
+		}
+		if now.After(end) {
+			d.Fatalf("%v has weight %d (in the table: %v) and not %d after %v", addr, w, there, weight, limit)
+		}
+	}
+}
+
+// configFile makes a configuration file and returns it with a function that replaces its content.
+func configFile(t *testing.T, text string) (name string, set func(string)) {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), "web.json")
+	set = func(text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(text)
+	return name, set
+}
+
+const (
+	interval = 500 * time.Millisecond
+	fall     = 2
+	reaction = fall*interval + time.Second // that a dead server may go on getting requests
+)
+
+// The life of a web service, with real requests: a server dies and returns, all die and the sorry server answers, they
+// return, one is drained by the configuration, and the program ends.
+func TestIntegrationFailures(t *testing.T) {
+	nstest.RequireKernel(t)
+	lab := nstest.NewLab(t, nstest.LabConfig{})
+	vip := netip.AddrPortFrom(lab.VIP, 80)
+	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: vip}
+	var backends []*backend
+	for i, rs := range lab.RealServers {
+		b := &backend{T: t, ns: rs.NS, addr: netip.AddrPortFrom(rs.Addr, 8080), name: fmt.Sprint("rs", i)}
+		b.start()
+		backends = append(backends, b)
+	}
+	lab.Director.ServeHTTP(t, vip, "sorry", nil)
+	sorry := netip.MustParseAddrPort("127.0.0.1:80")
+	config := func(weight int) string {
+		return fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "400ms", "rise": 2, "fall": %d}, "services": [{"service": "TCP %v",
+			"scheduler": "wrr", "checks": [{"type": "http", "path": "/health"}], "sorry": {"addr": "%v", "forward": "Route"},
+			"real": [{"addr": "%v", "weight": %d}, {"addr": "%v"}]}]}`, interval, fall, vip, sorry, backends[0].addr, weight, backends[1].addr)
+	}
+	file, set := configFile(t, config(3))
+	d := newDirector(t, lab.Director)
+	p := start(t, lab.Director, file)
+	d.await(id, backends[0].addr, 3, 10*time.Second)
+	d.await(id, backends[1].addr, 1, 5*time.Second)
+	url := "http://" + vip.String() + "/"
+
+	// One dies.
+	stop := stream(lab.Clients[0].NS, url)
+	time.Sleep(200 * time.Millisecond)
+	died := time.Now()
+	backends[0].die()
+	t.Logf("weight 0 after %v", d.await(id, backends[0].addr, 0, reaction).Sub(died))
+	time.Sleep(time.Until(died.Add(reaction + time.Second)))
+	judge(t, stop(), died, reaction, "rs1")
+
+	// It returns, with the weight that is declared.
+	backends[0].start()
+	d.await(id, backends[0].addr, 3, 3*interval+time.Second)
+	seen := map[string]int{}
+	for range 8 {
+		name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[name]++
+	}
+	if seen["rs0"] != 6 || seen["rs1"] != 2 {
+		t.Errorf("8 requests to weights 3 and 1 went to %v", seen)
+	}
+
+	// All die: the sorry server answers. They return: it does not any more.
+	stop = stream(lab.Clients[0].NS, url)
+	time.Sleep(200 * time.Millisecond)
+	died = time.Now()
+	backends[0].die()
+	backends[1].die()
+	t.Logf("the sorry server has the clients after %v", d.await(id, sorry, 1, reaction).Sub(died))
+	time.Sleep(time.Until(died.Add(reaction + 500*time.Millisecond)))
+	judge(t, stop(), died, reaction, "sorry")
+	backends[0].start()
+	backends[1].start()
+	d.await(id, backends[0].addr, 3, 3*interval+time.Second)
+	d.await(id, backends[1].addr, 1, 3*interval+time.Second)
+	d.await(id, sorry, 0, 5*time.Second) // its connections in TIME_WAIT keep it in the table
+
+	// Weight 0 by the configuration: what is open goes on, new requests go elsewhere. The other server's checks go on.
+	var open io.ReadWriteCloser
+	for { // until the connection is one to the server
+		conn, err := lab.Clients[0].NS.Dial("tcp", netip.AddrPort{}, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name := whoAnswers(t, conn); name == "rs0" {
+			open = conn
+			break
+		}
+		conn.Close()
+	}
+	defer open.Close()
+	set(config(0))
+	p.signal(syscall.SIGHUP)
+	d.await(id, backends[0].addr, 0, 2*time.Second)
+	for range 4 {
+		if name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip); err != nil || name != "rs1" {
+			t.Errorf("%q, %v", name, err)
+		}
+	}
+	if name := whoAnswers(t, open); name != "rs0" {
+		t.Errorf("the open connection is answered by %q", name)
+	}
+	set(`{"services": []}`) // a mistake: what was there stays
+	p.signal(syscall.SIGHUP)
+	p.signal(syscall.SIGUSR1)
+	for end := time.Now().Add(3 * time.Second); !strings.Contains(p.log.String(), "the configuration stays as it was") || !json.Valid([]byte(p.out.String())); {
+		if time.Now().After(end) {
+			t.Fatalf("status %q", &p.out)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	before := d.weights(id)
+	p.stop()
+	if after := d.weights(id); fmt.Sprint(after) != fmt.Sprint(before) || len(after) != 3 {
+		t.Errorf("weights %v, and %v after the end", before, after)
+	}
+	var st status
+	if err := json.Unmarshal([]byte(p.out.String()), &st); err != nil || st.Services[0].Real[0].State != "disabled" || st.Services[0].Real[1].State != "up" {
+		t.Errorf("%v, %+v", err, st)
+	}
+}
+
+// whoAnswers sends a request over an open connection and returns the name of who answers.
+func whoAnswers(t *testing.T, conn io.ReadWriter) string {
+	t.Helper()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// A persistent service: the clients of a server that dies go elsewhere if expire_quiescent_template is set. If it is not, they
+// do not, and the program says so.
+func TestIntegrationPersistence(t *testing.T) {
+	nstest.RequireKernel(t)
+	lab := nstest.NewLab(t, nstest.LabConfig{})
+	vip := netip.AddrPortFrom(lab.VIP, 80)
+	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: vip}
+	backends := map[string]*backend{}
+	var reals []string
+	for i, rs := range lab.RealServers {
+		b := &backend{T: t, ns: rs.NS, addr: netip.AddrPortFrom(rs.Addr, 8080), name: fmt.Sprint("rs", i)}
+		b.start()
+		backends[b.name] = b
+		reals = append(reals, fmt.Sprintf(`{"addr": "%v"}`, b.addr))
+	}
+	file, _ := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "400ms", "rise": 1, "fall": %d}, "services": [
+		{"service": "TCP %v", "persist": "300s", "checks": [{"type": "tcp"}], "real": [%s]}]}`, interval, fall, vip, strings.Join(reals, ",")))
+	d := newDirector(t, lab.Director)
+	for _, set := range []bool{false, true} {
+		value := map[bool]string{false: "0", true: "1"}[set]
+		lab.Director.SetSysctl(t, "net/ipv4/vs/expire_quiescent_template", value)
+		p := start(t, lab.Director, file)
+		for _, b := range backends {
+			d.await(id, b.addr, 1, 10*time.Second)
+		}
+		name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := map[string]string{"rs0": "rs1", "rs1": "rs0"}[name]
+		for range 3 {
+			if again, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip); err != nil || again != name {
+				t.Errorf("a persistent client went to %q and %q, %v", name, again, err)
+			}
+		}
+		if warned := strings.Contains(p.log.String(), "expire_quiescent_template is 0"); warned == set {
+			t.Errorf("expire_quiescent_template %s: warned %v", value, warned)
+		}
+		died := time.Now()
+		stop := stream(lab.Clients[0].NS, "http://"+vip.String()+"/")
+		backends[name].die()
+		d.await(id, backends[name].addr, 0, reaction)
+		time.Sleep(time.Until(died.Add(reaction + 500*time.Millisecond)))
+		list := stop()
+		if set {
+			judge(t, list, died, reaction, other)
+		} else if last := list[len(list)-1]; last.err == nil {
+			t.Errorf("expire_quiescent_template 0: the client came to %s", last.name)
+		}
+		backends[name].start()
+		d.await(id, backends[name].addr, 1, 3*time.Second)
+		p.stop()
+	}
+}
+
+// A check through the virtual address asks exactly the server that it is about, though the director has the address itself
+// and a server of its own there. What it needs comes and goes with the program.
+func TestIntegrationThrough(t *testing.T) {
+	nstest.RequireKernel(t)
+	lab := nstest.NewLab(t, nstest.LabConfig{Direct: true})
+	vip := netip.AddrPortFrom(lab.VIP, 80)
+	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: vip}
+	own := &backend{T: t, ns: lab.Director, addr: vip, name: "director"}
+	own.start()
+	var backends []*backend
+	for i, rs := range lab.RealServers {
+		rs.NS.HideVIP(t, lab.VIP)
+		b := &backend{T: t, ns: rs.NS, addr: vip, name: fmt.Sprint("rs", i)} // it listens on the virtual address alone
+		b.start()
+		backends = append(backends, b)
+	}
+	real := func(i int) netip.AddrPort { return netip.AddrPortFrom(lab.RealServers[i].Addr, 80) }
+	file, set := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "200ms", "timeout": "200ms", "rise": 1, "fall": 2},
+		"through": {"marks": [1000, 1001], "sources": ["10.0.2.1"]}, "services": [{"service": "TCP %v", "forward": "Route", "real": [
+			{"addr": "%v", "checks": [{"type": "http", "path": "/health", "through": "vip"}]}, {"addr": "%v"}]}]}`, vip, real(0), real(1)))
+	const key = "net/ipv4/conf/eth1/accept_local"
+	if v := lab.Director.Sysctl(t, key); v != "0" {
+		t.Fatalf("accept_local is %s", v)
+	}
+	var out, errs bytes.Buffer
+	lab.Director.Do(t, func() {
+		p := program{stdout: &out, stderr: &errs}
+		if status := p.run(t.Context(), []string{"-n", file}); status != exitOK {
+			t.Fatalf("-n: status %d, %s", status, &errs)
+		}
+	})
+	for _, want := range []string{"accept_local", "add service FWM 1000 rr", "check http 10.0.1.100:80/health (mark 1000)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in the plan:\n%s", want, &out)
+		}
+	}
+	if v := lab.Director.Sysctl(t, key); v != "0" {
+		t.Fatalf("accept_local is %s after -n", v)
+	}
+
+	d := newDirector(t, lab.Director)
+	p := start(t, lab.Director, file)
+	d.await(id, real(0), 1, 10*time.Second)
+	if v := lab.Director.Sysctl(t, key); v != "1" {
+		t.Errorf("accept_local is %s while the program runs", v)
+	}
+	for n := 0; backends[0].asks.Load() < 5; n++ {
+		if n == 500 {
+			t.Fatalf("rs0 was asked %d times", backends[0].asks.Load())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if a, b := backends[1].asks.Load(), own.asks.Load(); a+b != 0 {
+		t.Errorf("rs1 was asked %d times, the director itself %d times", a, b)
+	}
+	// Now the other one, and only that: it is down, as it says.
+	backends[1].bad.Store(true)
+	asked := backends[0].asks.Load()
+	set(fmt.Sprintf(`{"defaults": {"interval": "200ms", "timeout": "200ms", "rise": 1, "fall": 2},
+		"through": {"marks": [1000, 1001], "sources": ["10.0.2.1"]}, "services": [{"service": "TCP %v", "forward": "Route", "real": [
+			{"addr": "%v"}, {"addr": "%v", "checks": [{"type": "http", "path": "/health", "through": "vip"}]}]}]}`, vip, real(0), real(1)))
+	p.signal(syscall.SIGHUP)
+	d.await(id, real(1), 0, 5*time.Second)
+	if a, b := backends[0].asks.Load()-asked, own.asks.Load(); a > 1 || b != 0 { // one may have been under way
+		t.Errorf("rs0 was asked %d times more, the director itself %d times", a, b)
+	}
+	backends[1].bad.Store(false)
+	d.await(id, real(1), 1, 5*time.Second)
+	for range 4 { // clients are served meanwhile
+		if name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip); err != nil || !strings.HasPrefix(name, "rs") {
+			t.Errorf("%q, %v", name, err)
+		}
+	}
+	p.stop()
+	if v := lab.Director.Sysctl(t, key); v != "0" {
+		t.Errorf("accept_local is %s after the end", v)
+	}
+	list, err := d.client.Services(t.Context())
+	if err != nil || len(list) != 1 || list[0].ID != id {
+		t.Errorf("services after the end: %v, %v", list, err)
+	}
+}

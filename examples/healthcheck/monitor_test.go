@@ -1,0 +1,491 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/sysctl"
+	"github.com/google/go-cmp/cmp"
+)
+
+// world is a monitor on an in-memory kernel, with servers that answer as they are told, in a bubble whose time passes at once.
+type world struct {
+	*testing.T
+	kernel *ipvstest.Kernel
+	client *ipvs.Client
+	m      monitor
+	log    bytes.Buffer
+	out    bytes.Buffer
+	host   fakeHost
+	reload chan *Config
+	dump   chan struct{}
+
+	mu      sync.Mutex
+	answers map[string]string // by what is asked; "!" and a text is a failure
+	asked   map[string][]time.Time
+}
+
+// fakeHost records what is done to it.
+type fakeHost struct {
+	sysctls         map[string]bool
+	applied, undone int
+}
+
+func (h *fakeHost) plan(cfg *Config) (sysctl.Plan, error) {
+	if cfg.throughs() == 0 {
+		return sysctl.Plan{}, nil
+	}
+	return sysctl.Plan{Changes: []sysctl.Change{{Key: "x", Action: sysctl.Write}}}, nil
+}
+func (h *fakeHost) apply(context.Context, sysctl.Plan) error { h.applied++; return nil }
+func (h *fakeHost) undo(context.Context) error               { h.undone++; return nil }
+func (h *fakeHost) quiescent() bool                          { return h.sysctls["quiescent"] }
+func (h *fakeHost) warnings(cfg *Config) []string {
+	return warnings(cfg, h.quiescent(), h.sysctls["nodest"])
+}
+
+// inBubble runs a test of a monitor. The kernel and its client stay outside: what waits for a socket would stop time.
+func inBubble(t *testing.T, f func(w *world)) {
+	t.Helper()
+	kernel, client := ipvstest.Start(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		f(&world{T: t, kernel: kernel, client: client, answers: make(map[string]string), asked: make(map[string][]time.Time)})
+	})
+}
+
+// start runs the monitor with a configuration until stop, which returns its error.
+func (w *world) start(cfg *Config) (stop func() error) {
+	ctx, cancel := context.WithCancel(w.Context())
+	w.reload, w.dump = make(chan *Config), make(chan struct{})
+	w.m = monitor{kernel: w.client, host: &w.host, log: slog.New(slog.NewTextHandler(&w.log, nil)), out: &w.out, new: w.checker}
+	done := make(chan error, 1)
+	go func() { done <- w.m.run(ctx, cfg, w.reload, w.dump) }()
+	synctest.Wait()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
+func (w *world) checker(q question) checker {
+	return checkFunc(func(ctx context.Context) (string, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.asked[q.String()] = append(w.asked[q.String()], time.Now())
+		answer := w.answers[q.String()]
+		if reason, bad := strings.CutPrefix(answer, "!"); bad {
+			return "", errors.New(reason)
+		}
+		return answer, nil
+	})
+}
+
+// answer tells what questions get from now on.
+func (w *world) answer(answers ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := 0; i < len(answers); i += 2 {
+		w.answers[answers[i]] = answers[i+1]
+	}
+}
+
+// after lets time pass, and compares the weights that all services then have.
+func (w *world) after(d time.Duration, want string) {
+	w.Helper()
+	time.Sleep(d)
+	synctest.Wait()
+	if diff := cmp.Diff(strings.Fields(want), w.weights()); diff != "" {
+		w.Fatalf("weights (-want +got):\n%s\nlog:\n%s", diff, &w.log)
+	}
+}
+
+// weights lists all real servers with their weights, as ADDRESS=WEIGHT, services of marks with the mark before it.
+func (w *world) weights() []string {
+	w.Helper()
+	rules, err := w.client.Ruleset(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	list := []string{}
+	for _, s := range rules.Services {
+		for _, d := range s.Destinations {
+			text := fmt.Sprintf("%v=%d", d.Addr, d.Weight)
+			if s.ID.IsMark() {
+				text = fmt.Sprintf("mark%d:%s", s.ID.FWMark, text)
+			}
+			list = append(list, text)
+		}
+		if len(s.Destinations) == 0 {
+			list = append(list, s.ID.Addr.String()+"-empty")
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+const webConfig = `{
+	"defaults": {"interval": "2s", "timeout": "1s", "rise": 2, "fall": 3, "jitter": 0},
+	"services": [{
+		"service": "TCP 192.0.2.10:80", "action": "ACTION", "persist": "PERSISTs",
+		"checks": [{"type": "tcp"}],
+		"sorry": {"addr": "127.0.0.1:80", "forward": "Route"},
+		"real": [{"addr": "10.0.0.2:80", "weight": 3}, {"addr": "10.0.0.3:80"}]
+	}]}`
+
+func web(t testing.TB, action string, persist int) *Config {
+	return parse(t, strings.NewReplacer("ACTION", action, "PERSIST", fmt.Sprint(persist)).Replace(webConfig))
+}
+
+// The life of a service: servers come up, one fails and returns, all fail, and one returns.
+func TestQuiesce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		w.answer("tcp 10.0.0.3:80", "!refused")
+		stop := w.start(web(t, actionQuiesce, 0))
+		w.after(0, "10.0.0.2:80=3 10.0.0.3:80=0")
+		w.answer("tcp 10.0.0.3:80", "")
+		w.after(2*time.Second, "10.0.0.2:80=3 10.0.0.3:80=0")
+		w.after(2*time.Second, "10.0.0.2:80=3 10.0.0.3:80=1")
+
+		w.answer("tcp 10.0.0.2:80", "!refused")
+		w.after(4*time.Second, "10.0.0.2:80=3 10.0.0.3:80=1")
+		w.after(2*time.Second, "10.0.0.2:80=0 10.0.0.3:80=1")
+		w.answer("tcp 10.0.0.3:80", "!broken")
+		w.after(6*time.Second, "10.0.0.2:80=0 10.0.0.3:80=0 127.0.0.1:80=1")
+
+		// The sorry server has a connection when its time is over: that goes on.
+		if err := w.kernel.Namespace("").SetConns(web(t, actionQuiesce, 0).Services[0].Service, netip.MustParseAddrPort("127.0.0.1:80"), 1, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.answer("tcp 10.0.0.2:80", "")
+		w.after(4*time.Second, "10.0.0.2:80=3 10.0.0.3:80=0 127.0.0.1:80=0")
+		if err := w.kernel.Namespace("").SetConns(web(t, actionQuiesce, 0).Services[0].Service, netip.MustParseAddrPort("127.0.0.1:80"), 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.after(leftoverLook, "10.0.0.2:80=3 10.0.0.3:80=0")
+
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.after(time.Hour, "10.0.0.2:80=3 10.0.0.3:80=0")
+		for _, want := range []string{"server down", "reason=\"tcp 10.0.0.2:80: refused\"", "server up", "set destination", "the table serves on"} {
+			if !strings.Contains(w.log.String(), want) {
+				t.Errorf("%q is not in the log:\n%s", want, &w.log)
+			}
+		}
+	})
+}
+
+func TestRemove(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		w.answer("tcp 10.0.0.2:80", "!refused")
+		stop := w.start(web(t, actionRemove, 300))
+		w.after(0, "10.0.0.3:80=1")
+		w.answer("tcp 10.0.0.3:80", "!refused")
+		w.after(6*time.Second, "127.0.0.1:80=1")
+		w.answer("tcp 10.0.0.2:80", "")
+		w.after(4*time.Second, "10.0.0.2:80=3")
+		if err := stop(); err != nil || !strings.Contains(w.log.String(), "expire_nodest_conn is 0") {
+			t.Errorf("%v\n%s", err, &w.log)
+		}
+	})
+}
+
+// A server that a table has in service when the program starts stays there until it has failed often enough; one that it
+// does not waits for its first check. Drift is mended, foreign services are not touched.
+func TestAdoption(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		cfg := web(t, actionQuiesce, 0)
+		foreign := ipvs.Service{ID: ipvs.Mark(9, ipvs.IPv4), Scheduler: "rr"}
+		s := cfg.Services[0].kernel()
+		s.Scheduler = "rr"
+		d := ipvs.NewDestination(netip.MustParseAddrPort("10.0.0.2:80"))
+		err := errors.Join(w.client.AddService(t.Context(), foreign), w.client.AddDestination(t.Context(), foreign.ID, d),
+			w.client.AddService(t.Context(), s), w.client.AddDestination(t.Context(), s.ID, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.answer("tcp 10.0.0.2:80", "!refused", "tcp 10.0.0.3:80", "!refused")
+		stop := w.start(cfg)
+		w.after(0, "10.0.0.2:80=3 10.0.0.3:80=0 mark9:10.0.0.2:80=1")
+		w.after(4*time.Second, "10.0.0.2:80=0 10.0.0.3:80=0 127.0.0.1:80=1 mark9:10.0.0.2:80=1")
+		if got, err := w.client.Service(t.Context(), s.ID); err != nil || got.Scheduler != "wlc" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := w.client.DeleteService(t.Context(), s.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.after(30*time.Second, "10.0.0.2:80=0 10.0.0.3:80=0 127.0.0.1:80=1 mark9:10.0.0.2:80=1")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// What a new configuration has in common with the old one is not touched: the checks keep their rhythm and their counts, and
+// the table gets no request but for what has changed.
+func TestReload(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		text := func(real string) *Config {
+			return parse(t, `{"defaults": {"interval": "2s", "rise": 2, "fall": 3, "jitter": 0}, "services": [
+				{"service": "TCP 192.0.2.10:80", "checks": [{"type": "tcp"}], "real": [{"addr": "10.0.0.2:80"}, `+real+`]}]}`)
+		}
+		two := parse(t, `{"defaults": {"interval": "2s", "jitter": 0}, "services": [
+			{"service": "TCP 192.0.2.10:80", "checks": [{"type": "tcp"}], "real": [{"addr": "10.0.0.2:80"}, {"addr": "10.0.0.3:80"}]},
+			{"service": "UDP 192.0.2.10:53", "checks": [{"type": "tcp"}], "real": [{"addr": "10.0.0.5:53"}]}]}`)
+		stop := w.start(two)
+		w.after(time.Second, "10.0.0.2:80=1 10.0.0.3:80=1 10.0.0.5:53=1")
+		w.answer("tcp 10.0.0.2:80", "!refused")
+		w.after(4*time.Second, "10.0.0.2:80=1 10.0.0.3:80=1 10.0.0.5:53=1") // failed twice
+		before := len(w.kernel.Requests())
+		w.answer("tcp 10.0.0.4:80", "!refused")
+		if err := w.kernel.Namespace("").SetConns(two.Services[0].Service, netip.MustParseAddrPort("10.0.0.3:80"), 0, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.reload <- text(`{"addr": "10.0.0.4:80"}`)
+		w.after(0, "10.0.0.2:80=1 10.0.0.3:80=0 10.0.0.4:80=0")
+		var changes []string
+		for _, r := range w.kernel.Requests()[before:] {
+			if !strings.HasPrefix(r.Op, "list") && !strings.HasPrefix(r.Op, "get") && r.Op != "list services" {
+				changes = append(changes, r.Op)
+			}
+		}
+		slices.Sort(changes)
+		if diff := cmp.Diff([]string{"add destination", "delete service", "set destination"}, changes); diff != "" {
+			t.Errorf("requests (-want +got):\n%s", diff)
+		}
+		w.after(time.Second, "10.0.0.2:80=0 10.0.0.3:80=0 10.0.0.4:80=0") // the third failure counts with the two of before
+		if err := w.kernel.Namespace("").SetConns(two.Services[0].Service, netip.MustParseAddrPort("10.0.0.3:80"), 0, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.after(time.Second, "10.0.0.2:80=0 10.0.0.4:80=0")
+		if asked := w.asked["tcp 10.0.0.2:80"]; asked[3].Sub(asked[0]) != 6*time.Second {
+			t.Errorf("asked at %v", asked)
+		}
+		n := len(w.asked["tcp 10.0.0.5:53"])
+		w.after(10*time.Second, "10.0.0.2:80=0 10.0.0.4:80=0")
+		if len(w.asked["tcp 10.0.0.5:53"]) != n {
+			t.Error("a server that is not in the configuration any more is asked")
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A weight that comes from a check is smoothed and bounded; declared ones return with slow start.
+func TestWeights(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		cfg := parse(t, `{"defaults": {"interval": "1s", "rise": 1, "fall": 1, "jitter": 0}, "services": [
+			{"service": "TCP 192.0.2.10:80", "slowStart": "20s", "real": [
+				{"addr": "10.0.0.2:80", "weight": 5, "checks": [{"type": "tcp"}, {"type": "command", "command": ["load"], "weight": {"max": 100, "smooth": 0.5}}]},
+				{"addr": "10.0.0.3:80", "weight": 100, "checks": [{"type": "tcp"}]},
+				{"addr": "10.0.0.4:80", "weight": 0}]}]}`)
+		w.answer("command load", "40 percent", "tcp 10.0.0.3:80", "!refused")
+		stop := w.start(cfg)
+		w.after(0, "10.0.0.2:80=40 10.0.0.3:80=0 10.0.0.4:80=0")
+		w.answer("command load", "20")
+		w.after(time.Second, "10.0.0.2:80=30 10.0.0.3:80=0 10.0.0.4:80=0")
+		w.answer("command load", "1e6")
+		w.after(time.Second, "10.0.0.2:80=100 10.0.0.3:80=0 10.0.0.4:80=0")
+		w.answer("command load", "nothing")
+		w.after(time.Second, "10.0.0.2:80=100 10.0.0.3:80=0 10.0.0.4:80=0")
+		w.answer("tcp 10.0.0.3:80", "")
+		w.after(time.Second, "10.0.0.2:80=100 10.0.0.3:80=1 10.0.0.4:80=0")
+		w.after(5*time.Second, "10.0.0.2:80=100 10.0.0.3:80=25 10.0.0.4:80=0")
+		w.after(14*time.Second, "10.0.0.2:80=100 10.0.0.3:80=95 10.0.0.4:80=0")
+		w.after(time.Second, "10.0.0.2:80=100 10.0.0.3:80=100 10.0.0.4:80=0")
+		if !strings.Contains(w.log.String(), `the answer \"nothing\" is not a weight`) {
+			t.Errorf("log:\n%s", &w.log)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A persistent service: the sorry server does not stay behind, and a warning says what weight 0 does not do.
+func TestPersistence(t *testing.T) {
+	for _, quiescent := range []bool{false, true} {
+		inBubble(t, func(w *world) {
+			t := w.T
+			w.host.sysctls = map[string]bool{"quiescent": quiescent}
+			w.answer("tcp 10.0.0.2:80", "!refused", "tcp 10.0.0.3:80", "!refused")
+			cfg := web(t, actionQuiesce, 300)
+			stop := w.start(cfg)
+			w.after(0, "10.0.0.2:80=0 10.0.0.3:80=0 127.0.0.1:80=1")
+			if err := w.kernel.Namespace("").SetConns(cfg.Services[0].Service, netip.MustParseAddrPort("127.0.0.1:80"), 1, 0, 1); err != nil {
+				t.Fatal(err)
+			}
+			w.answer("tcp 10.0.0.2:80", "")
+			if quiescent {
+				w.after(4*time.Second, "10.0.0.2:80=3 10.0.0.3:80=0 127.0.0.1:80=0")
+			} else {
+				w.after(4*time.Second, "10.0.0.2:80=3 10.0.0.3:80=0")
+			}
+			if warned := strings.Contains(w.log.String(), "expire_quiescent_template is 0"); warned == quiescent {
+				t.Errorf("quiescent %v: log:\n%s", quiescent, &w.log)
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Checks through the virtual address have a service of a mark each, which goes with them or with the program.
+func TestThrough(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		text := func(reals string) *Config {
+			return parse(t, `{"defaults": {"interval": "1s", "rise": 1, "fall": 1}, "through": {"marks": [50, 51], "sources": ["10.0.0.1"]}, "services": [
+				{"service": "TCP 192.0.2.10:80", "forward": "Route", "checks": [{"type": "tcp", "through": "vip"}], "real": [`+reals+`]}]}`)
+		}
+		left := ipvs.Service{ID: ipvs.Mark(51, ipvs.IPv4), Scheduler: "rr"} // by an earlier run that was killed
+		if err := w.client.AddService(t.Context(), left); err != nil {
+			t.Fatal(err)
+		}
+		stop := w.start(text(`{"addr": "10.0.0.2:80", "weight": 4, "upper": 5}`))
+		w.after(0, "10.0.0.2:80=4 mark50:10.0.0.2:80=1")
+		w.answer("tcp 192.0.2.10:80 (mark 50)", "!refused")
+		w.after(time.Second, "10.0.0.2:80=0 mark50:10.0.0.2:80=1")
+		w.reload <- text(`{"addr": "10.0.0.3:80"}, {"addr": "10.0.0.2:80", "weight": 4}`)
+		w.after(0, "10.0.0.2:80=0 10.0.0.3:80=1 mark50:10.0.0.2:80=1 mark51:10.0.0.3:80=1")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.after(0, "10.0.0.2:80=0 10.0.0.3:80=1")
+		if w.host.applied != 2 || w.host.undone != 1 {
+			t.Errorf("settings applied %d times, undone %d times", w.host.applied, w.host.undone)
+		}
+		// Another file without such checks, while the program runs.
+		w.answer("tcp 192.0.2.10:80 (mark 50)", "")
+		stop = w.start(text(`{"addr": "10.0.0.3:80"}`))
+		w.after(0, "10.0.0.3:80=1 mark50:10.0.0.3:80=1")
+		plain := parse(t, `{"services": [{"service": "TCP 192.0.2.10:80", "forward": "Route", "real": [{"addr": "10.0.0.3:80"}]}]}`)
+		w.reload <- plain
+		w.after(0, "10.0.0.3:80=1")
+		if w.host.undone != 2 {
+			t.Errorf("settings undone %d times", w.host.undone)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A kernel that refuses is asked again, and the log says what is wrong once.
+func TestRefusals(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		remove, err := w.kernel.Inject(ipvstest.Fault{Op: "add destination", Errno: syscall.ENOMEM})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := w.start(web(t, actionQuiesce, 0))
+		w.after(3*time.Second, "192.0.2.10:80-empty")
+		remove()
+		w.after(retry, "10.0.0.2:80=3 10.0.0.3:80=1")
+		if !strings.Contains(w.log.String(), "table not changed") {
+			t.Errorf("log:\n%s", &w.log)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// From the death of a server to the end of its traffic it takes fall intervals at most, jitter or not.
+func TestReactionTime(t *testing.T) {
+	for _, jitter := range []string{"0", "0.5", "1"} {
+		inBubble(t, func(w *world) {
+			t := w.T
+			cfg := parse(t, `{"defaults": {"interval": "2s", "rise": 1, "fall": 3, "jitter": `+jitter+`}, "services": [
+				{"service": "TCP 192.0.2.10:80", "checks": [{"type": "tcp"}], "real": [{"addr": "10.0.0.2:80"}]}]}`)
+			stop := w.start(cfg)
+			for range 20 {
+				w.after(1234*time.Millisecond, "10.0.0.2:80=1")
+				w.answer("tcp 10.0.0.2:80", "!refused")
+				w.after(6*time.Second, "10.0.0.2:80=0")
+				w.answer("tcp 10.0.0.2:80", "")
+				w.after(2*time.Second, "10.0.0.2:80=1")
+			}
+			for _, at := range w.asked {
+				for i := range at[1:] {
+					if d := at[i+1].Sub(at[i]); d > 2*time.Second || jitter == "0" && d != 2*time.Second {
+						t.Errorf("jitter %s: an interval of %v", jitter, d)
+					}
+				}
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// The status on demand is JSON with what is known.
+func TestStatus(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		w.answer("tcp 10.0.0.2:80", "!refused", "tcp 10.0.0.3:80", "!refused")
+		stop := w.start(web(t, actionQuiesce, 0))
+		w.dump <- struct{}{}
+		synctest.Wait()
+		var got status
+		if err := json.Unmarshal(w.out.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		check := checkStatus{Check: "tcp 10.0.0.2:80", State: "down", Error: "refused"}
+		check.At = got.Services[0].Real[0].Checks[0].At
+		want := realStatus{Addr: netip.MustParseAddrPort("10.0.0.2:80"), State: "down", Checks: []checkStatus{check}}
+		if s := got.Services[0]; !s.Sorry || len(s.Real) != 2 || fmt.Sprint(s.Real[0]) != fmt.Sprint(want) || check.At.IsZero() {
+			t.Errorf("got %+v", got)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// No goroutine is left, and no check under way holds the program up.
+func TestStopWhileChecking(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		cfg := web(t, actionQuiesce, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		waiting := checkFunc(func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() })
+		w.m = monitor{kernel: w.client, host: &w.host, log: slog.New(slog.NewTextHandler(io.Discard, nil)), new: func(question) checker { return waiting }}
+		done := make(chan error, 1)
+		go func() { done <- w.m.run(ctx, cfg, nil, nil) }()
+		w.after(500*time.Millisecond, "10.0.0.2:80=0 10.0.0.3:80=0")
+		begin := time.Now()
+		cancel()
+		if err := <-done; err != nil || time.Since(begin) > 0 {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		if keys := slices.Collect(maps.Keys(w.m.running)); len(keys) != 2 {
+			t.Errorf("probes: %q", keys)
+		}
+	})
+}
