@@ -12,6 +12,9 @@ import (
 // address reads what -t, -u, --sctp-service and -r take: an address with or without a port. Without a protocol, ports
 // have no names. An IPv4-mapped address stays an IPv6 one.
 func (p *Parser) address(ctx context.Context, proto ipvs.Protocol, s string) (addr netip.AddrPort, hasPort, ok bool) {
+	if addr, ok := plainAddrPort(s); ok {
+		return addr, true, true
+	}
 	if strings.Trim(s, "0123456789") == "" {
 		return addr, false, false
 	}
@@ -38,6 +41,36 @@ func (p *Parser) address(ctx context.Context, proto ipvs.Protocol, s string) (ad
 	}
 	n, ok := p.port(ctx, proto, port)
 	return netip.AddrPortFrom(a, n), true, ok
+}
+
+// plainAddrPort reads the form that programs write, four decimal numbers and a port, and nothing else.
+func plainAddrPort(s string) (netip.AddrPort, bool) {
+	var addr [4]byte
+	i := 0
+	for part := range addr {
+		n, start := uint(0), i
+		for ; i < len(s) && i < start+3 && '0' <= s[i] && s[i] <= '9'; i++ {
+			n = n*10 + uint(s[i]-'0')
+		}
+		end := byte('.')
+		if part == 3 {
+			end = ':'
+		}
+		leadingZero := i > start+1 && s[start] == '0' // octal
+		if i == start || i >= len(s) || s[i] != end || n > 255 || leadingZero {
+			return netip.AddrPort{}, false
+		}
+		addr[part] = byte(n)
+		i++
+	}
+	n, start := uint(0), i
+	for ; i < len(s) && i < start+5 && '0' <= s[i] && s[i] <= '9'; i++ {
+		n = n*10 + uint(s[i]-'0')
+	}
+	if i == start || i < len(s) || n > math.MaxUint16 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4(addr), uint16(n)), true
 }
 
 // parseIPv6 reads an IPv6 address without a zone.

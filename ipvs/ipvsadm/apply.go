@@ -112,6 +112,11 @@ func (op Operation) applyDestination(ctx context.Context, c *ipvs.Client) error 
 	return op.refuse(err, eINVAL, fs.ErrInvalid)
 }
 
+// special reports whether package ipvs would refuse what the kernel is to be asked about, or take it for something else.
+func (op *Operation) special() bool {
+	return op.Destination.Addr.Addr().Is4In6() || op.Destination.LowerThreshold > op.Destination.UpperThreshold
+}
+
 // mixed reports whether the destination's family is not the service's.
 func (op Operation) mixed() bool {
 	return op.Destination.Addr.Addr().Is4() != (op.Service.ID.AddrFamily() == ipvs.IPv4)

@@ -3,6 +3,7 @@ package ipvsadm
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/golvs/lvs/ipvs"
 )
@@ -22,7 +23,7 @@ import (
 // edit that leaves some flags of a service as they are (FlagMask), a weight or threshold above 2147483647, a time with a
 // fraction of a second, an IPv6 mask with holes, a name with a blank, no address, and the zero kind.
 func FromChange(c ipvs.Change) (Operation, bool) {
-	op := Operation{Command: changeCommand(c.Kind)}
+	var op Operation
 	switch c.Kind {
 	case ipvs.ServiceAdd, ipvs.ServiceSet:
 		op.Service = c.Service
@@ -47,6 +48,7 @@ func FromChange(c ipvs.Change) (Operation, bool) {
 	default:
 		return Operation{}, false
 	}
+	op.Command = changeCommand(c.Kind)
 	op.normalize()
 	lossless := Parser{Lossless: true}
 	if again, err := lossless.ParseLine(context.Background(), op.String()); err != nil || again != op {
@@ -55,28 +57,20 @@ func FromChange(c ipvs.Change) (Operation, bool) {
 	return op, true
 }
 
-func changeCommand(k ipvs.ChangeKind) Command {
-	switch k {
-	case ipvs.ServiceAdd:
-		return AddService
-	case ipvs.ServiceSet:
-		return SetService
-	case ipvs.ServiceDelete:
-		return DeleteService
-	case ipvs.DestinationAdd:
-		return AddDestination
-	case ipvs.DestinationSet:
-		return SetDestination
-	case ipvs.DestinationDelete:
-		return DeleteDestination
-	case ipvs.TimeoutsSet:
-		return SetTimeouts
-	case ipvs.DaemonStart:
-		return StartDaemon
-	case ipvs.DaemonStop:
-		return StopDaemon
+// changeKinds are the kinds of the commands that package ipvs can carry out together with others; never written to.
+var changeKinds = [commandCount]ipvs.ChangeKind{
+	AddService: ipvs.ServiceAdd, SetService: ipvs.ServiceSet, DeleteService: ipvs.ServiceDelete,
+	AddDestination: ipvs.DestinationAdd, SetDestination: ipvs.DestinationSet, DeleteDestination: ipvs.DestinationDelete,
+	SetTimeouts: ipvs.TimeoutsSet, StartDaemon: ipvs.DaemonStart, StopDaemon: ipvs.DaemonStop,
+}
+
+func changeCommand(k ipvs.ChangeKind) Command { return Command(slices.Index(changeKinds[:], k)) }
+
+// operationOf returns the operation that a change was made from.
+func operationOf(c *ipvs.Change) Operation {
+	return Operation{
+		Command: changeCommand(c.Kind), Service: c.Service, Destination: c.Destination, Timeouts: c.Timeouts, Daemon: c.Daemon,
 	}
-	return List
 }
 
 // normalize writes out what package ipvs understands when it is left out, and brings addresses into the form in which a
@@ -88,11 +82,10 @@ func (op *Operation) normalize() {
 		}
 	}
 	if (op.Command == AddService || op.Command == SetService) && !op.Service.Netmask.IsValid() {
-		bits := 32
+		op.Service.Netmask = wholeAddr4
 		if op.Service.ID.AddrFamily() == ipvs.IPv6 {
-			bits = 128
+			op.Service.Netmask = wholeAddr6
 		}
-		op.Service.Netmask = ipvs.MaskBits(op.Service.ID.AddrFamily(), bits)
 	}
 	addr := op.Destination.Addr
 	op.Destination.Addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())

@@ -71,6 +71,9 @@ func (l *commandLine) takeSchedFlags() *Error {
 	if l.op.Service.Scheduler == "" {
 		l.op.Service.Scheduler = defaultScheduler
 	}
+	if l.flagList == "" {
+		return nil
+	}
 	for item := range strings.SplitSeq(cut(l.flagList, maxSchedFlags), ",") {
 		if item == "" {
 			continue
@@ -120,7 +123,7 @@ func schedFlag(item string) (flag ipvs.ServiceFlags, scheduler string) {
 }
 
 func (l *commandLine) noUse(o option, text string) *Error {
-	return &Error{Kind: NoUse, Option: o.String(), Word: l.at[o], Text: text}
+	return &Error{Kind: NoUse, Option: o.String(), Word: int(l.at[o]), Text: text}
 }
 
 func (l *commandLine) checkService() *Error {
@@ -164,7 +167,7 @@ func (l *commandLine) checkServer() *Error {
 		return l.checkTunnel()
 	}
 	for _, o := range [...]option{optTunType, optTunPort, optTunNoCsum, optTunCsum, optTunRemCsum} {
-		if l.seen[o] {
+		if l.seen.has(o) {
 			return l.noUse(o, "Tunnel options conflict with forward method")
 		}
 	}
@@ -175,10 +178,10 @@ func (l *commandLine) checkList() *Error {
 	if l.op.Command != List {
 		return nil
 	}
-	seen := &l.seen
-	other := seen[optTimeout] || seen[optDaemon]
-	if (other || seen[optConnection]) && (seen[optStats] || seen[optRate] || seen[optThresholds]) ||
-		other && seen[optPersistentConn] {
+	seen := l.seen
+	other := seen.has(optTimeout) || seen.has(optDaemon)
+	if (other || seen.has(optConnection)) && (seen.has(optStats) || seen.has(optRate) || seen.has(optThresholds)) ||
+		other && seen.has(optPersistentConn) {
 		return &Error{Kind: Conflict, Word: -1, Text: "options conflicts in the list command"}
 	}
 	return nil
@@ -192,7 +195,7 @@ func (l *commandLine) complete() {
 	case AddService, SetService:
 		op.Service = l.op.Service
 		op.Service.Netmask = l.mask
-		if l.seen[optStoredTimeout] && op.Service.Flags&ipvs.Persistent == 0 {
+		if l.seen.has(optStoredTimeout) && op.Service.Flags&ipvs.Persistent == 0 {
 			op.Service.Timeout = l.stored
 		}
 	case DeleteService:
@@ -222,7 +225,7 @@ func (l *commandLine) complete() {
 		op.Service.ID = id
 		op.Listing = l.op.Listing
 		op.Listing.View = l.chosenView()
-		if l.seen[optNumericSort] && op.Listing.Order == CompatibleOrder {
+		if l.seen.has(optNumericSort) && op.Listing.Order == CompatibleOrder {
 			op.Listing.Order = NumericOrder
 		}
 	case Save:
@@ -245,7 +248,7 @@ func (l *commandLine) chosenView() View {
 		{optPersistentConn, PersistentConns},
 		{optTunInfo, TunnelInfo},
 	} {
-		if l.seen[v.opt] {
+		if l.seen.has(v.opt) {
 			return v.view
 		}
 	}

@@ -25,6 +25,8 @@ const (
 	Version                          // -v
 )
 
+const commandCount = Version + 1
+
 var commandNames = [...]string{
 	List: "list", AddService: "add-service", SetService: "edit-service", DeleteService: "delete-service", Flush: "flush",
 	AddDestination: "add-server", SetDestination: "edit-server", DeleteDestination: "delete-server", SetTimeouts: "set",

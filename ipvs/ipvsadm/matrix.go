@@ -65,6 +65,40 @@ var matrixColumn = [...]int{
 // String returns the name in messages.
 func (o option) String() string { return matrix[o].name }
 
+// optionSet is a set of options below optCount.
+type optionSet uint64
+
+func (s optionSet) has(o option) bool { return s>>o&1 != 0 }
+
+// matrixSets holds the columns of the matrix as sets, with which a command line without a mistake is found at once; never
+// written to after it was made.
+var matrixSets = makeMatrixSets()
+
+type columnSets struct{ required, forbidden, oneOf optionSet }
+
+func makeMatrixSets() (sets [12]columnSets) {
+	for o := range optCount {
+		for column := range sets {
+			c, bit := &sets[column], optionSet(1)<<o
+			switch matrix[o].row[column] {
+			case required:
+				c.required |= bit
+			case forbidden:
+				c.forbidden |= bit
+			case oneOf:
+				c.oneOf |= bit
+			}
+		}
+	}
+	return sets
+}
+
+// fits reports whether nothing is wrong with the options that were seen.
+func (c *columnSets) fits(seen optionSet) bool {
+	one := seen & c.oneOf
+	return c.required&^seen == 0 && seen&c.forbidden == 0 && one&(one-1) == 0
+}
+
 // tunnelOptions are the columns of tunnelMatrix.
 var tunnelOptions = [...]option{optTunPort, optTunNoCsum, optTunCsum, optTunRemCsum}
 
@@ -77,8 +111,11 @@ var tunnelMatrix = [...]string{
 
 // checkMatrix walks the options and reports the first finding.
 func (l *commandLine) checkMatrix() *Error {
-	column, command := matrixColumn[l.op.Command], l.op.Command.String()
-	chosen := optCount
+	column := matrixColumn[l.op.Command]
+	if matrixSets[column].fits(l.seen) {
+		return nil
+	}
+	command, chosen := l.op.Command.String(), optCount
 	for o := range optCount {
 		if err := l.checkCell(o, matrix[o].row[column], &chosen, command, "command"); err != nil {
 			return err
@@ -102,21 +139,21 @@ func (l *commandLine) checkTunnel() *Error {
 // checkCell checks an option against a cell; chosen is the option out of several that was found before.
 func (l *commandLine) checkCell(o option, cell byte, chosen *option, name, kind string) *Error {
 	switch {
-	case !l.seen[o] && cell == required:
+	case !l.seen.has(o) && cell == required:
 		return &Error{
 			Kind: MissingValue, Option: o.String(), Word: -1,
 			Text: "You need to supply the '" + o.String() + "' option for the '" + name + "' " + kind,
 		}
-	case !l.seen[o] || cell == optional || cell == required:
+	case !l.seen.has(o) || cell == optional || cell == required:
 		return nil
 	case cell == forbidden:
 		return &Error{
-			Kind: Illegal, Option: o.String(), Word: l.at[o],
+			Kind: Illegal, Option: o.String(), Word: int(l.at[o]),
 			Text: "Illegal '" + o.String() + "' option with the '" + name + "' " + kind,
 		}
 	case *chosen != optCount:
 		return &Error{
-			Kind: Conflict, Option: o.String(), Word: l.at[o],
+			Kind: Conflict, Option: o.String(), Word: int(l.at[o]),
 			Text: "The option '" + o.String() + "' conflicts with the '" + chosen.String() + "' option in the '" + name + "' " + kind,
 		}
 	}

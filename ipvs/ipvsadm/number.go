@@ -12,7 +12,9 @@ const blanks = " \t\n\v\f\r"
 // leadingNumber reads a decimal number with optional blanks and sign before it, and returns what follows it. A number
 // that does not fit is the largest or smallest; no digits at all are not ok.
 func leadingNumber(s string) (n int64, rest string, ok bool) {
-	s = strings.TrimLeft(s, blanks)
+	if s != "" && s[0] <= ' ' {
+		s = strings.TrimLeft(s, blanks)
+	}
 	negative := false
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		negative = s[0] == '-'

@@ -171,13 +171,19 @@ func (w *wordList) wholeService(s ipvs.Service) {
 	}
 }
 
+// Masks of whole addresses; never written to.
+var (
+	wholeAddr4 = ipvs.MaskBits(ipvs.IPv4, 32)
+	wholeAddr6 = ipvs.MaskBits(ipvs.IPv6, 128)
+)
+
 // maskText returns the argument of -M, and "" for a mask of the whole address.
 func maskText(mask netip.Addr) string {
 	switch {
 	case !mask.IsValid():
 		return ""
 	case mask.Is4():
-		if mask == ipvs.MaskBits(ipvs.IPv4, 32) {
+		if mask == wholeAddr4 {
 			return ""
 		}
 		return mask.String()

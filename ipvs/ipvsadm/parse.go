@@ -71,9 +71,9 @@ type commandLine struct {
 	ctx context.Context
 	op  Operation
 
-	seen       [optCount]bool
-	at         [optCount]int // the word of an option
-	positional []int         // words
+	seen       optionSet
+	at         [optCount]int32 // the word of an option
+	positional []int           // words
 
 	family     ipvs.Family // of the service; 0 if none was read yet
 	proto      ipvs.Protocol
@@ -89,7 +89,7 @@ type commandLine struct {
 func (l *commandLine) parse() *Error {
 	// What a server is given by default; it goes at the end where the command is about no server.
 	l.op.Destination = ipvs.Destination{Forward: ipvs.Route, Weight: 1}
-	l.mask = ipvs.MaskBits(ipvs.IPv4, 32)
+	l.mask = wholeAddr4
 	command := false
 	for {
 		opt, ok, err := l.scan()
@@ -136,10 +136,11 @@ func (l *commandLine) once(o option) *Error {
 	if o >= optCount {
 		return nil
 	}
-	if l.seen[o] {
+	if l.seen.has(o) {
 		return &Error{Kind: Repeated, Option: o.String(), Word: l.word, Text: "multiple '" + o.String() + "' options specified"}
 	}
-	l.seen[o], l.at[o] = true, l.word
+	l.seen |= 1 << o
+	l.at[o] = int32(l.word)
 	return nil
 }
 
@@ -190,7 +191,7 @@ func (l *commandLine) addressOption(s *spec) *Error {
 		if l.mark == 0 {
 			return &Error{Kind: BadValue, Option: "ipv6", Word: l.word, Text: "-6 used before -f\n"}
 		}
-		l.family, l.mask = ipvs.IPv6, ipvs.MaskBits(ipvs.IPv6, 128)
+		l.family, l.mask = ipvs.IPv6, wholeAddr6
 		l.op.Service.ID.Family = ipvs.IPv6
 		return nil
 	case s.opt == optServer:
@@ -228,7 +229,7 @@ func (l *commandLine) addressOption(s *spec) *Error {
 	l.op.Service.ID = serviceID(l.proto, addr)
 	l.family = l.op.Service.ID.AddrFamily()
 	if l.family == ipvs.IPv6 {
-		l.mask = ipvs.MaskBits(ipvs.IPv6, 128)
+		l.mask = wholeAddr6
 	}
 	return nil
 }

@@ -18,8 +18,7 @@ const restoreBuffer = 64 << 10
 type restorer struct {
 	*run
 	ctx     context.Context
-	waiting []Operation
-	changes []ipvs.Change
+	waiting []ipvs.Change
 	status  int // of the last line
 }
 
@@ -30,9 +29,13 @@ func (r *run) restore(ctx context.Context, op Operation) int {
 	s := &restorer{run: r, ctx: ctx}
 	for rule, err := range p.Rules(ctx, bufio.NewReaderSize(s, restoreBuffer)) {
 		goOn := true
-		switch change, ok := changeOf(rule.Operation); {
-		case err == nil && ok:
-			s.waiting, s.changes = append(s.waiting, rule.Operation), append(s.changes, change)
+		kind := changeKinds[rule.Operation.Command]
+		switch {
+		case err == nil && kind != 0 && !rule.Operation.special():
+			op := &rule.Operation
+			s.waiting = append(s.waiting, ipvs.Change{
+				Kind: kind, Service: op.Service, Destination: op.Destination, Timeouts: op.Timeouts, Daemon: op.Daemon,
+			})
 		case err == nil:
 			s.flush()
 			s.status, goOn = r.do(ctx, rule.Operation)
@@ -64,56 +67,27 @@ func (s *restorer) flush() {
 	if len(s.waiting) == 0 {
 		return
 	}
-	report, err := s.client.Do(s.ctx, s.changes)
+	report, err := s.client.Do(s.ctx, s.waiting)
 	sent := false
-	for _, o := range report.Outcomes {
+	for i := range report.Outcomes {
+		o := &report.Outcomes[i]
 		sent = sent || o.State == ipvs.Applied || o.State == ipvs.Unclear || o.State == ipvs.Failed && !refused(o.Err)
 	}
-	for i, op := range s.waiting {
+	for i := range s.waiting {
 		s.status = 0
+		if report.Outcomes[i].State == ipvs.Applied {
+			continue
+		}
+		op := operationOf(&s.waiting[i])
 		var failure error
-		switch {
-		case !sent && s.ctx.Err() == nil:
+		if !sent && s.ctx.Err() == nil {
 			failure = op.Apply(s.ctx, s.client) // one by one, so that the bad one is refused alone
-		case report.Outcomes[i].State != ipvs.Applied:
-			if failure = report.Outcomes[i].Err; failure == nil {
-				failure = err
-			}
+		} else if failure = report.Outcomes[i].Err; failure == nil {
+			failure = err
 		}
 		if failure != nil {
 			s.status = s.fail(op.Command, failure)
 		}
 	}
-	s.waiting, s.changes = s.waiting[:0], s.changes[:0]
-}
-
-// changeOf returns an operation in the form of package ipvs, if it has one that says the same.
-func changeOf(op Operation) (ipvs.Change, bool) {
-	c := ipvs.Change{Service: op.Service, Destination: op.Destination, Timeouts: op.Timeouts, Daemon: op.Daemon}
-	if op.Destination.Addr.Addr().Is4In6() || op.Destination.LowerThreshold > op.Destination.UpperThreshold {
-		return c, false // the kernel is asked what it thinks of that
-	}
-	switch op.Command {
-	case AddService:
-		c.Kind = ipvs.ServiceAdd
-	case SetService:
-		c.Kind = ipvs.ServiceSet
-	case DeleteService:
-		c.Kind = ipvs.ServiceDelete
-	case AddDestination:
-		c.Kind = ipvs.DestinationAdd
-	case SetDestination:
-		c.Kind = ipvs.DestinationSet
-	case DeleteDestination:
-		c.Kind = ipvs.DestinationDelete
-	case SetTimeouts:
-		c.Kind = ipvs.TimeoutsSet
-	case StartDaemon:
-		c.Kind = ipvs.DaemonStart
-	case StopDaemon:
-		c.Kind = ipvs.DaemonStop
-	default:
-		return c, false
-	}
-	return c, true
+	s.waiting = s.waiting[:0]
 }

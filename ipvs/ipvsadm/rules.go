@@ -31,10 +31,11 @@ func ParseLine(line string) (Operation, error) {
 // and a word "ipvsadm" is dropped. With Strict a word that begins with # ends the line. A line without words is
 // an error of the kind [NoCommand]. The error is a [*RuleError] without a line number, which wraps an [*Error].
 func (p *Parser) ParseLine(ctx context.Context, line string) (Operation, error) {
-	words, columns := p.split(line)
-	op, err := p.parseRule(ctx, 0, words, columns)
+	var l ruleLine
+	l.split(line, p.Strict)
+	op, err := l.parse(ctx, p)
 	if err != nil {
-		return Operation{}, err
+		return op, err
 	}
 	return op, nil
 }
@@ -46,22 +47,20 @@ func (p *Parser) ParseLine(ctx context.Context, line string) (Operation, error) 
 // newline. With Strict, a word that begins with # starts a comment, and no line is dropped.
 func (p *Parser) Rules(ctx context.Context, r io.Reader) iter.Seq2[Rule, error] {
 	return func(yield func(Rule, error) bool) {
-		br := bufio.NewReader(r)
+		lines := lineReader{r: bufio.NewReader(r)}
+		var l ruleLine
 		for n := 1; ; n++ {
-			line, err := br.ReadString('\n')
+			line, err := lines.next()
 			if err != nil && !errors.Is(err, io.EOF) {
 				yield(Rule{Line: n}, fmt.Errorf("ipvsadm: reading rules: %w", err))
 				return
 			}
-			words, columns := p.split(line)
-			if err != nil && !p.Strict && unfinished(line) {
-				words = nil
-			}
-			if len(words) > 0 {
-				op, mistake := p.parseRule(ctx, n, words, columns)
+			l.split(line, p.Strict)
+			if len(l.words) > 0 && (err == nil || p.Strict || !unfinished(line)) {
+				op, mistake := l.parse(ctx, p)
 				var asError error
 				if mistake != nil {
-					asError = mistake
+					mistake.Line, asError = n, mistake
 				}
 				if !yield(Rule{n, op}, asError) {
 					return
@@ -74,6 +73,29 @@ func (p *Parser) Rules(ctx context.Context, r io.Reader) iter.Seq2[Rule, error] 
 	}
 }
 
+// lineReader reads lines of any length.
+type lineReader struct {
+	r    *bufio.Reader
+	long []byte // the beginning of a line that is longer than the buffer
+}
+
+// next returns a line with its newline; the last one may have none and comes with the error.
+func (l *lineReader) next() (string, error) {
+	l.long = l.long[:0]
+	for {
+		b, err := l.r.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			l.long = append(l.long, b...)
+		case len(l.long) > 0:
+			l.long = append(l.long, b...)
+			return string(l.long), err
+		default:
+			return string(b), err
+		}
+	}
+}
+
 func separator(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // unfinished reports whether a line is one of those that ipvsadm loses at the end of its input.
@@ -82,9 +104,16 @@ func unfinished(line string) bool {
 	return n >= 2 && separator(line[n-1]) && separator(line[n-2])
 }
 
-// split returns the words of a line and their columns from 1. A word ends at a NUL, as a C string does.
-func (p *Parser) split(line string) (words []string, columns []int) {
-	words, columns = make([]string, 0, 16), make([]int, 0, 16)
+// ruleLine is a line with its words. It can be used for one line after the other.
+type ruleLine struct {
+	words   []string
+	columns []int // from 1
+}
+
+// split finds the words of a line. A word ends at a NUL, as a C string does.
+func (l *ruleLine) split(line string, strict bool) {
+	l.words, l.columns = l.words[:0], l.columns[:0]
+	nul := strings.IndexByte(line, 0) >= 0
 	for i := 0; i < len(line); {
 		if separator(line[i]) {
 			i++
@@ -94,44 +123,47 @@ func (p *Parser) split(line string) (words []string, columns []int) {
 		for i < len(line) && !separator(line[i]) {
 			i++
 		}
-		word, _, _ := strings.Cut(line[start:i], "\x00")
-		if p.Strict && strings.HasPrefix(word, "#") {
+		word := line[start:i]
+		if nul {
+			word, _, _ = strings.Cut(word, "\x00")
+		}
+		if strict && strings.HasPrefix(word, "#") {
 			break
 		}
 		if word != programWord {
-			words, columns = append(words, word), append(columns, start+1)
+			l.words, l.columns = append(l.words, word), append(l.columns, start+1)
 		}
 	}
-	return words, columns
 }
 
-func (p *Parser) parseRule(ctx context.Context, line int, words []string, columns []int) (Operation, *RuleError) {
-	op, err := p.parseWords(ctx, words)
+// parse reads the words as a command line of a rule file.
+func (l *ruleLine) parse(ctx context.Context, p *Parser) (Operation, *RuleError) {
+	c := commandLine{p: p, ctx: ctx, scanner: scanner{p: p, words: l.words}}
+	err := c.parseRule()
 	if err == nil {
-		return op, nil
+		return c.op, nil
 	}
-	e := &RuleError{Line: line, Err: err}
-	if err.Word >= 0 && err.Word < len(columns) {
-		e.Column = columns[err.Word]
+	e := &RuleError{Err: err}
+	if err.Word >= 0 && err.Word < len(l.columns) {
+		e.Column = l.columns[err.Word]
 	}
 	return Operation{}, e
 }
 
-func (p *Parser) parseWords(ctx context.Context, words []string) (Operation, *Error) {
-	for i, w := range words {
+func (l *commandLine) parseRule() *Error {
+	for i, w := range l.words {
 		if len(w) > maxWord {
-			return Operation{}, &Error{Kind: TooLong, Word: i, Text: "word of more than 4096 bytes"}
+			return &Error{Kind: TooLong, Word: i, Text: "word of more than 4096 bytes"}
 		}
 	}
-	if len(words) == 0 {
-		return Operation{}, &Error{Kind: NoCommand, Word: -1}
+	if len(l.words) == 0 {
+		return &Error{Kind: NoCommand, Word: -1}
 	}
-	l := commandLine{p: p, ctx: ctx, scanner: scanner{p: p, words: words}}
 	if err := l.parse(); err != nil {
-		return Operation{}, err
+		return err
 	}
 	if l.op.Command == Restore {
-		return Operation{}, &Error{Kind: NoCommand, Word: 0}
+		return &Error{Kind: NoCommand, Word: 0}
 	}
-	return l.op, nil
+	return nil
 }
