@@ -111,7 +111,11 @@ func (h *Host) Plan(nics []string, opt PlanOptions) (Plan, error) {
 			return Plan{}, err
 		}
 		if len(nic.Queues) == 0 {
-			p.Warnings = append(p.Warnings, name+" has no interrupts of its own; place those of the card below it")
+			why := " has no interrupts of its own; place those of the card below it"
+			if len(nic.Control) > 0 {
+				why = " has no queues with interrupts; some drivers ask for them when the device is brought up"
+			}
+			p.Warnings = append(p.Warnings, name+why)
 			continue
 		}
 		cards = append(cards, nic)
