@@ -87,17 +87,21 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 
 func addrString(a netip.Addr) string { return string(appendAddr(nil, a)) }
 
-// pad appends blanks until b is width bytes longer than start.
+// spaces are as many as a column can need.
+const spaces = "                                                                "
+
+// pad appends blanks until b is width bytes longer than start, with widths up to 64.
 func pad(b []byte, start, width int) []byte {
-	for len(b) < start+width {
-		b = append(b, ' ')
+	if n := start + width - len(b); n > 0 {
+		b = append(b, spaces[:n]...)
 	}
 	return b
 }
 
 // appendLeft appends a number and blanks up to a width.
 func appendLeft(b []byte, n int64, width int) []byte {
-	return pad(strconv.AppendInt(b, n, 10), len(b), width)
+	start := len(b)
+	return pad(strconv.AppendInt(b, n, 10), start, width)
 }
 
 // appendRight appends a number with blanks before it up to a width.

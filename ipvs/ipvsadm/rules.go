@@ -96,7 +96,7 @@ func (l *lineReader) next() (string, error) {
 	}
 }
 
-func separator(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+func separator(c byte) bool { return c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') }
 
 // unfinished reports whether a line is one of those that ipvsadm loses at the end of its input.
 func unfinished(line string) bool {

@@ -15,87 +15,88 @@ import (
 // Thresholds, timeouts and daemons are not part of it, and marks from 2147483648 on are written as negative numbers,
 // which nobody reads. [Operations] loses nothing.
 func WriteSave(ctx context.Context, w io.Writer, t Table, r Resolver) error {
-	b := bufio.NewWriter(w)
+	b := bufio.NewWriterSize(w, writeBuffer)
 	n := names{ctx, r}
-	for _, s := range t.sorted(CompatibleOrder) {
-		name := n.serviceWords(s.ID)
-		b.WriteString("-A " + name)
-		saveService(b, s.Service)
-		for i := range s.Destinations {
-			d := &s.Destinations[i].Destination
-			b.WriteString("-a " + name + " -r " + n.addrPort(s.ID.Protocol, d.Addr))
-			saveDestination(b, d)
-		}
-	}
+	var name []byte
+	t.walk(CompatibleOrder, func(s *ipvs.ServiceSnapshot) {
+		name = n.appendServiceWords(name[:0], s.ID)
+		line := append(append(b.AvailableBuffer(), "-A "...), name...)
+		_, _ = b.Write(appendSaved(line, &s.Service))
+	}, func(s *ipvs.ServiceSnapshot, d *ipvs.DestinationStatus) {
+		line := append(append(append(b.AvailableBuffer(), "-a "...), name...), " -r "...)
+		line = n.append(line, s.ID.Protocol, d.Addr, maxAddrText)
+		_, _ = b.Write(appendSavedDestination(line, &d.Destination))
+	})
 	return b.Flush()
 }
 
-// serviceWords names a service as a command line does.
-func (n names) serviceWords(id ipvs.ServiceID) string {
+// appendServiceWords names a service as a command line does.
+func (n names) appendServiceWords(b []byte, id ipvs.ServiceID) []byte {
 	if id.IsMark() {
-		s := "-f " + signed(id.FWMark)
+		b = appendMark(append(b, "-f "...), id.FWMark)
 		if id.Family == ipvs.IPv6 {
-			s += " -6"
+			b = append(b, " -6"...)
 		}
-		return s
+		return b
 	}
-	return serviceOptionWord(id.Protocol) + " " + n.addrPort(id.Protocol, id.Addr)
+	b = append(append(b, serviceOptionWord(id.Protocol)...), ' ')
+	return n.append(b, id.Protocol, id.Addr, maxAddrText)
 }
 
-func saveService(b *bufio.Writer, s ipvs.Service) {
-	b.WriteString(" -s " + s.Scheduler)
+// appendSaved ends the line of a service.
+func appendSaved(b []byte, s *ipvs.Service) []byte {
+	b = append(append(b, " -s "...), s.Scheduler...)
 	if s.Flags&ipvs.Persistent != 0 {
-		b.WriteString(" -p " + uint32Seconds(s.Timeout))
+		b = appendSeconds(append(b, " -p "...), s.Timeout)
 		if mask := maskText(s.Netmask); mask != "" {
-			b.WriteString(" -M " + mask)
+			b = append(append(b, " -M "...), mask...)
 		}
 	}
 	if s.PE != "" {
-		b.WriteString(" --pe " + s.PE)
+		b = append(append(b, " --pe "...), s.PE...)
 	}
 	if s.Flags&ipvs.OnePacket != 0 {
-		b.WriteString(" -o")
+		b = append(b, " -o"...)
 	}
 	if s.Flags&allSchedFlags != 0 {
-		b.WriteString(" -b " + schedFlagText(s.Scheduler, s.Flags))
+		b = append(append(b, " -b "...), schedFlagText(s.Scheduler, s.Flags)...)
 	}
-	b.WriteByte('\n')
+	return append(b, '\n')
 }
 
-func saveDestination(b *bufio.Writer, d *ipvs.Destination) {
+// appendSavedDestination ends the line of a destination.
+func appendSavedDestination(b []byte, d *ipvs.Destination) []byte {
 	switch d.Forward {
 	case ipvs.Masquerade:
-		b.WriteString(" -m")
+		b = append(b, " -m"...)
 	case ipvs.Tunnel:
-		b.WriteString(" -i")
+		b = append(b, " -i"...)
 	default:
-		b.WriteString(" -g")
+		b = append(b, " -g"...)
 	}
-	b.WriteString(" -w " + strconv.Itoa(int(int32(d.Weight))))
+	b = strconv.AppendInt(append(b, " -w "...), int64(int32(d.Weight)), 10)
 	if d.Forward == ipvs.Tunnel {
-		saveTunnel(b, d.Tunnel)
+		b = appendSavedTunnel(b, d.Tunnel)
 	}
-	b.WriteByte('\n')
+	return append(b, '\n')
 }
 
-func saveTunnel(b *bufio.Writer, t ipvs.TunnelOptions) {
+func appendSavedTunnel(b []byte, t ipvs.TunnelOptions) []byte {
 	switch t.Type {
 	case ipvs.IPIP:
-		b.WriteString(" --tun-type ipip")
-		return
+		return append(b, " --tun-type ipip"...)
 	case ipvs.GUE:
-		b.WriteString(" --tun-type gue --tun-port " + strconv.Itoa(int(t.Port)))
+		b = strconv.AppendUint(append(b, " --tun-type gue --tun-port "...), uint64(t.Port), 10)
 	case ipvs.GRE:
-		b.WriteString(" --tun-type gre")
+		b = append(b, " --tun-type gre"...)
 	default: // ipvsadm has no word for others
-		return
+		return b
 	}
 	switch t.Flags {
 	case ipvs.Checksum:
-		b.WriteString(" --tun-csum")
+		return append(b, " --tun-csum"...)
 	case ipvs.RemoteChecksum:
-		b.WriteString(" --tun-remcsum")
-	default:
-		b.WriteString(" --tun-nocsum")
+		return append(b, " --tun-remcsum"...)
 	}
+	return append(b, " --tun-nocsum"...)
 }

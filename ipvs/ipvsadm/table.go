@@ -22,20 +22,22 @@ type Table struct {
 // WriteTable writes services with their destinations as ipvsadm -L does, with the names of hosts and ports that a resolver
 // has; nil writes numbers, as -Ln does. The context ends looking up names.
 func (l Listing) WriteTable(ctx context.Context, w io.Writer, t Table, r Resolver) error {
-	b := bufio.NewWriter(w)
+	b := bufio.NewWriterSize(w, writeBuffer)
 	n := names{ctx, r}
 	if t.Info != (ipvs.Info{}) {
 		fmt.Fprintf(b, "IP Virtual Server version %v (size=%d)\n", t.Info.Version, t.Info.ConnTabSize)
 	}
 	l.writeTitle(b)
-	for _, s := range t.sorted(l.Order) {
-		l.writeService(b, n, &s)
-		for i := range s.Destinations {
-			_, _ = b.Write(l.appendDestination(b.AvailableBuffer(), n, s.ID, &s.Destinations[i]))
-		}
-	}
+	t.walk(l.Order, func(s *ipvs.ServiceSnapshot) {
+		_, _ = b.Write(l.appendService(b.AvailableBuffer(), n, s))
+	}, func(s *ipvs.ServiceSnapshot, d *ipvs.DestinationStatus) {
+		_, _ = b.Write(l.appendDestination(b.AvailableBuffer(), n, s.ID, d))
+	})
 	return b.Flush()
 }
+
+// Text is written in pieces of this many bytes at most.
+const writeBuffer = 32 << 10
 
 func (l Listing) writeTitle(b *bufio.Writer) {
 	switch l.View {
@@ -71,60 +73,59 @@ func protocolWord(p ipvs.Protocol) string {
 	return "?"
 }
 
-// label names a service.
-func (n names) label(id ipvs.ServiceID) string {
+// appendLabel names a service.
+func (n names) appendLabel(b []byte, id ipvs.ServiceID) []byte {
 	if id.IsMark() {
-		s := "FWM  " + signed(id.FWMark)
+		b = appendMark(append(b, "FWM  "...), id.FWMark)
 		if id.Family == ipvs.IPv6 {
-			s += " IPv6"
+			b = append(b, " IPv6"...)
 		}
-		return s
+		return b
 	}
-	b := append(pad([]byte(protocolWord(id.Protocol)), 0, 4), ' ')
+	start := len(b)
+	b = append(pad(append(b, protocolWord(id.Protocol)...), start, 4), ' ')
 	limit := maxAddrText
 	if id.AddrFamily() == ipvs.IPv4 {
-		limit = maxLabel - len(b)
+		limit = maxLabel - (len(b) - start)
 	}
-	return string(n.append(b, id.Protocol, id.Addr, limit))
+	return n.append(b, id.Protocol, id.Addr, limit)
 }
 
-// signed writes a mark as ipvsadm does.
-func signed(mark uint32) string { return strconv.Itoa(int(int32(mark))) }
+// appendMark writes a mark as ipvsadm does: as a signed number.
+func appendMark(b []byte, mark uint32) []byte { return strconv.AppendInt(b, int64(int32(mark)), 10) }
 
-func (l Listing) writeService(b *bufio.Writer, n names, s *ipvs.ServiceSnapshot) {
-	label := n.label(s.ID)
+func (l Listing) appendService(b []byte, n names, s *ipvs.ServiceSnapshot) []byte {
+	start := len(b)
+	b = n.appendLabel(b, s.ID)
 	switch st := &s.Stats; l.View {
 	case Stats:
-		fmt.Fprintf(b, "%-33s", label)
-		_, _ = b.Write(l.appendCounters(b.AvailableBuffer(), st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes))
-		return
+		return l.appendCounters(pad(b, start, 33), st.Connections, st.InPackets, st.OutPackets, st.InBytes, st.OutBytes)
 	case Rate:
-		fmt.Fprintf(b, "%-33s", label)
-		_, _ = b.Write(l.appendCounters(b.AvailableBuffer(),
-			st.ConnectionRate, st.InPacketRate, st.OutPacketRate, st.InByteRate, st.OutByteRate))
-		return
+		return l.appendCounters(pad(b, start, 33),
+			st.ConnectionRate, st.InPacketRate, st.OutPacketRate, st.InByteRate, st.OutByteRate)
 	}
-	b.WriteString(label + " " + s.Scheduler)
+	b = append(append(b, ' '), s.Scheduler...)
 	if s.Flags&allSchedFlags != 0 {
-		b.WriteString(" (" + schedFlagText(s.Scheduler, s.Flags) + ")")
+		b = append(append(append(b, " ("...), schedFlagText(s.Scheduler, s.Flags)...), ')')
 	}
 	if s.Flags&ipvs.Persistent != 0 {
-		b.WriteString(" persistent " + uint32Seconds(s.Timeout))
+		b = appendSeconds(append(b, " persistent "...), s.Timeout)
 		if mask := maskText(s.Netmask); mask != "" {
-			b.WriteString(" mask " + mask)
+			b = append(append(b, " mask "...), mask...)
 		}
 		if s.PE != "" {
-			b.WriteString(" pe " + s.PE)
+			b = append(append(b, " pe "...), s.PE...)
 		}
 	}
 	if s.Flags&ipvs.OnePacket != 0 {
-		b.WriteString(" ops")
+		b = append(b, " ops"...)
 	}
-	b.WriteByte('\n')
+	return append(b, '\n')
 }
 
-func uint32Seconds(d time.Duration) string {
-	return strconv.FormatUint(uint64(uint32(d/time.Second)), 10)
+// appendSeconds writes 32 bits of a time.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	return strconv.AppendUint(b, uint64(uint32(d/time.Second)), 10)
 }
 
 func (l Listing) appendDestination(b []byte, n names, id ipvs.ServiceID, d *ipvs.DestinationStatus) []byte {
@@ -150,10 +151,12 @@ func (l Listing) appendDestination(b []byte, n names, id ipvs.ServiceID, d *ipvs
 		b = appendLeft(append(b, ' '), int64(d.Persistent), 11)
 	default:
 		b = append(b, ' ')
-		b = pad(append(b, d.Forward.String()...), len(b), 7)
+		start = len(b)
+		b = pad(append(b, d.Forward.String()...), start, 7)
 		if l.View == TunnelInfo {
 			b = append(b, ' ')
-			b = pad(append(b, tunnelText(d.Destination)...), len(b), 13)
+			start = len(b)
+			b = pad(append(b, tunnelText(&d.Destination)...), start, 13)
 		}
 		b = appendLeft(append(b, ' '), int64(int32(d.Weight)), 6)
 	}
@@ -162,7 +165,7 @@ func (l Listing) appendDestination(b []byte, n names, id ipvs.ServiceID, d *ipvs
 	return append(b, '\n')
 }
 
-func tunnelText(d ipvs.Destination) string {
+func tunnelText(d *ipvs.Destination) string {
 	if d.Forward != ipvs.Tunnel {
 		return "n/a"
 	}
