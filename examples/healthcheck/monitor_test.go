@@ -378,6 +378,16 @@ func TestThrough(t *testing.T) {
 		if w.host.applied != 2 || w.host.undone != 1 {
 			t.Errorf("settings applied %d times, undone %d times", w.host.applied, w.host.undone)
 		}
+		// A mark that another server had says nothing about the next one.
+		w.answer("tcp 192.0.2.10:80 (mark 50)", "")
+		stop = w.start(text(`{"addr": "10.0.0.2:80"}`))
+		w.after(0, "10.0.0.2:80=1 mark50:10.0.0.2:80=1")
+		w.answer("tcp 192.0.2.10:80 (mark 50)", "!refused")
+		w.reload <- text(`{"addr": "10.0.0.3:80"}`)
+		w.after(0, "10.0.0.3:80=0 mark50:10.0.0.3:80=1")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
 		// Another file without such checks, while the program runs.
 		w.answer("tcp 192.0.2.10:80 (mark 50)", "")
 		stop = w.start(text(`{"addr": "10.0.0.3:80"}`))
@@ -385,7 +395,7 @@ func TestThrough(t *testing.T) {
 		plain := parse(t, `{"services": [{"service": "TCP 192.0.2.10:80", "forward": "Route", "real": [{"addr": "10.0.0.3:80"}]}]}`)
 		w.reload <- plain
 		w.after(0, "10.0.0.3:80=1")
-		if w.host.undone != 2 {
+		if w.host.undone != 3 {
 			t.Errorf("settings undone %d times", w.host.undone)
 		}
 		if err := stop(); err != nil {

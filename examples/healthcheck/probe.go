@@ -16,9 +16,10 @@ type question struct {
 	Check  Check          `json:"check"`
 	Target netip.AddrPort `json:"target"`
 
-	// Mark and Source are those of a question to the virtual address that one real server gets; else zero.
-	Mark   uint32     `json:"mark,omitzero"`
-	Source netip.Addr `json:"source,omitzero"`
+	// Mark, Source and Server are those of a question to the virtual address that one real server gets; else zero.
+	Mark   uint32         `json:"mark,omitzero"`
+	Source netip.Addr     `json:"source,omitzero"`
+	Server netip.AddrPort `json:"server,omitzero"`
 }
 
 // ask makes the question of a check for a real server of a service. The mark is for checks of the virtual address.
@@ -26,7 +27,7 @@ func ask(c Check, s *Service, r *Real, through *Through, mark uint32) question {
 	q := question{Check: c}
 	addr, port := r.Addr.Addr(), r.Addr.Port()
 	if c.Through == throughVIP {
-		addr, q.Mark = c.vip(s), mark
+		addr, q.Mark, q.Server = c.vip(s), mark, r.Addr
 		q.Source = through.source(addr)
 		if !s.Service.IsMark() {
 			port = s.Service.Addr.Port()
