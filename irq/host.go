@@ -15,8 +15,8 @@ import (
 // Config says which host is meant.
 type Config struct {
 	// Root is the tree that holds proc and sys, for tests and images; nil is this machine's. It can be written if it has
-	// a method WriteFile(name string, data []byte, perm fs.FileMode) error, as [os.Root] has; MkdirAll and Remove with
-	// os.Root's signatures are used for journals.
+	// a method WriteFile(name string, data []byte, perm fs.FileMode) error, as [os.Root] has; MkdirAll, OpenFile, Rename
+	// and Remove with os.Root's signatures are used for journals.
 	Root fs.FS
 }
 

@@ -40,6 +40,9 @@ func (k Kind) String() string {
 	return "kind(" + strconv.Itoa(int(k)) + ")"
 }
 
+// MarshalText returns the form of String.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 var kindNames = [...]string{Affinity: "affinity", Transmit: "xps", Steering: "rps"}
 
 // Change is one file of a plan.

@@ -24,8 +24,8 @@ type Config struct {
 	NetNSFile *os.File
 
 	// Root is the tree that holds proc, sys and etc, for tests and images; nil is this machine's. It can be written if
-	// it has a method WriteFile(name string, data []byte, perm fs.FileMode) error, as [os.Root] has; MkdirAll and Remove
-	// with os.Root's signatures are used for journals. Not together with a namespace.
+	// it has a method WriteFile(name string, data []byte, perm fs.FileMode) error, as [os.Root] has; MkdirAll, OpenFile,
+	// Rename and Remove with os.Root's signatures are used for journals. Not together with a namespace.
 	Root fs.FS
 }
 

@@ -32,6 +32,9 @@ func (v Verdict) String() string {
 	return "verdict(" + strconv.Itoa(int(v)) + ")"
 }
 
+// MarshalText returns the form of String.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
 var verdictNames = [...]string{
 	Fine: "fine", Default: "default already", NoEffect: "no effect", Removed: "gone", TooNew: "too new", Harmful: "harmful",
 	BadValue: "bad value", Unknown: "unknown", NotSysctl: "no sysctl", Malformed: "malformed",
@@ -97,10 +100,14 @@ func Judge(key Key, value string, env Environment) Judgement {
 	if j := idle(false); j != nil {
 		return *j
 	}
-	if t.Default != "" && Same(key, value, t.Default) {
-		return Judgement{Default, t.Effect}
+	effect := t.Effect
+	if t.Kind == Bool && strings.TrimSpace(value) == "0" && !strings.HasPrefix(effect, "nothing") {
+		effect = "switches this off: " + effect
 	}
-	return Judgement{Fine, t.Effect}
+	if t.Default != "" && Same(key, value, t.Default) {
+		return Judgement{Default, effect}
+	}
+	return Judgement{Fine, effect}
 }
 
 // numbers returns the decimal numbers of a value; what is none counts as 0.

@@ -31,6 +31,9 @@ func (a Action) String() string {
 	return fmt.Sprintf("action(%d)", uint8(a))
 }
 
+// MarshalText returns the form of String.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
 var actionNames = [...]string{Write: "write", Keep: "keep", Follows: "follows", Skip: "skip", Missing: "missing", Refuse: "refuse"}
 
 // Change is what a plan does about one parameter.

@@ -5,13 +5,17 @@
 //	tune -role director-dr -dev eth0,eth1 -apply          applies it, and records what was before
 //	tune -undo                                            restores that, also after a crash or a kill
 //	tune -conns 1000000                                   sizes the connection table
+//	tune -timeouts 3600,0,60 -apply                       sets the timeouts of IPVS, and leaves the second as it is
 //	tune -check /etc/sysctl.conf -role realserver-dr      judges each line of a list, - for standard input
+//	tune -role director-dr -check list -json              the same for a program
 //
 // Roles are director-nat, director-dr, director-tun, realserver-dr and realserver-tun; high-connections and under-attack
 // add to one: -role director-dr,under-attack.
 //
-// Nothing is written without -apply or -undo, and no privilege is needed to look. The journal is kept below
-// /run/lvs/tune, so that it is gone after a boot, as the values are; -persist writes files for the next boot as well.
+// Nothing is written without -apply or -undo, and no privilege is needed to look. What is applied is applied in one step:
+// if a part of it fails, or the program is interrupted, all is as it was before. Runs at the same time wait for each
+// other. The journal is kept below /run/lvs/tune, so that it is gone after a boot, as the values are; -persist writes files
+// for the next boot as well.
 package main
 
 import (
@@ -41,7 +45,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
+	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL"), open: openTree}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 
@@ -50,6 +54,7 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	kernel         string // see ipvstest.Dial
+	open           func(folder string) (tree, error)
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
@@ -76,6 +81,13 @@ func (p *program) do(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.undo || o.apply {
+		unlock, err := t.lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	if o.undo {
 		return t.undo(ctx)
 	}
@@ -84,13 +96,20 @@ func (p *program) do(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if !o.plans() {
-		return nil
+	if o.plans() {
+		if err := t.plan(ctx); err != nil {
+			return err
+		}
 	}
-	if err := t.plan(ctx); err != nil {
-		return err
+	if o.json {
+		return t.printJSON()
 	}
-	t.show()
+	if o.check != "" {
+		t.showFindings()
+	}
+	if o.plans() {
+		t.show()
+	}
 	if !o.apply {
 		return nil
 	}
@@ -108,6 +127,8 @@ type options struct {
 	apply    bool
 	undo     bool
 	persist  bool
+	json     bool
+	dryRun   bool
 	netns    string
 	root     string
 	journal  string
@@ -166,6 +187,8 @@ func (o *options) parse(args []string) error {
 	fs.BoolVar(&o.profile.Tracked, "tracked", false, "netfilter tracks the balanced connections")
 	fs.BoolVar(&o.profile.Always, "always", false, "under-attack: defend now, not only when memory is short")
 	fs.BoolVar(&o.apply, "apply", false, "apply the plan")
+	fs.BoolVar(&o.dryRun, "n", false, "show the plan and do nothing, as without -apply")
+	fs.BoolVar(&o.json, "json", false, "print the plan and the judgements as JSON, and do nothing")
 	fs.BoolVar(&o.undo, "undo", false, "restore what was before")
 	fs.BoolVar(&o.persist, "persist", false, "also write files of sysctl.d and modprobe.d for the next boot")
 	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
@@ -177,8 +200,10 @@ func (o *options) parse(args []string) error {
 	switch {
 	case fs.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	case o.undo && (o.apply || o.plans() || o.check != ""):
+	case o.undo && (o.apply || o.plans() || o.check != "" || o.json || o.dryRun):
 		return errors.New("-undo goes with -netns, -root and -journal only")
+	case o.apply && (o.dryRun || o.json):
+		return errors.New("-apply goes neither with -n nor with -json")
 	case o.root != "" && o.netns != "":
 		return errors.New("-root and -netns exclude each other")
 	case !o.undo && !o.plans() && o.check == "":

@@ -2,11 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +23,7 @@ import (
 func run(t testing.TB, kernel, stdin string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errOut, kernel: kernel}
+	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errOut, kernel: kernel, open: openTree}
 	status = p.run(t.Context(), args)
 	return status, out.String(), errOut.String()
 }
@@ -73,7 +80,9 @@ func content(t testing.TB, dir string) map[string]string {
 			return err
 		}
 		data, err := fs.ReadFile(root, name)
-		files[name] = string(data)
+		if !strings.HasSuffix(name, "lock") { // stays, empty
+			files[name] = string(data)
+		}
 		return err
 	})
 	if err != nil {
@@ -86,7 +95,7 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"-role", "director"}, {"-role"}, {"-no-such-flag"}, {"extra"}, {"-conns", "many"}, {"-apply"}, {"-timeouts", "1,2"},
 		{"-timeouts", "1,2,x"}, {"-undo", "-apply"}, {"-undo", "-check", "x"}, {"-root", "/x", "-netns", "y", "-undo"}, {"-dev", "a/b"},
-		{"-apply", "-conns", "5"},
+		{"-apply", "-conns", "5"}, {"-apply", "-n", "-dev", "eth0"}, {"-apply", "-json", "-dev", "eth0"}, {"-undo", "-n"}, {"-undo", "-json"}, {"-n"},
 	} {
 		status, stdout, stderr := run(t, "", "", args...)
 		if status != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "tune: ") {
@@ -141,6 +150,50 @@ rps       eth0 rx-0           -    0       cores that serve no interrupt of the 
 	if diff := cmp.Diff(before, content(t, dir)); diff != "" {
 		t.Errorf("showing changed something (-want +got):\n%s", diff)
 	}
+	if _, again, _ := run(t, "", "", "-root", dir, "-role", "director-dr", "-dev", "eth0", "-conns", "1000000", "-persist", "-n"); again != stdout {
+		t.Errorf("with -n:\n%s", again)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	dir := fixture(t)
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel.json")
+	status, stdout, stderr := run(t, kernel, "net.ipv4.tcp_tw_recycle = 1\n", "-root", dir, "-role", "director-dr", "-dev", "eth0", "-conns", "1000000", "-timeouts", "600,0,30", "-check", "-", "-json")
+	var got struct {
+		Findings []struct {
+			Line          int
+			Text, Verdict string
+		}
+		Plan struct {
+			Parameters struct {
+				Changes []struct{ Key, Old, New, Action string }
+			}
+			ConnTab struct {
+				Bits    int
+				Content string
+			} `json:"conn_tab"`
+			Interrupts struct {
+				Changes []struct{ Kind, Old, New string }
+			}
+			Timeouts struct{ Now, Wanted map[string]int }
+		}
+		Problem string
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || status != exitOK || stderr != "" {
+		t.Fatalf("status %d, errors %q, %v, output:\n%s", status, stderr, err, stdout)
+	}
+	p := got.Plan
+	switch {
+	case len(got.Findings) != 1 || got.Findings[0].Verdict != "gone" || got.Findings[0].Line != 1:
+	case len(p.Parameters.Changes) != 5 || p.Parameters.Changes[0].Key != "net.ipv4.vs.expire_nodest_conn" || p.Parameters.Changes[0].Action != "write":
+	case p.ConnTab.Bits != 20 || !strings.Contains(p.ConnTab.Content, "options ip_vs conn_tab_bits=20\n"):
+	case len(p.Interrupts.Changes) != 2 || p.Interrupts.Changes[0].Kind != "affinity" || p.Interrupts.Changes[0].New != "1":
+	case p.Timeouts.Now["tcp"] != 900 || p.Timeouts.Wanted["tcp"] != 600 || p.Timeouts.Wanted["tcp_fin"] != 120:
+	case got.Problem != "":
+	default:
+		return
+	}
+	t.Errorf("%+v from\n%s", got, stdout)
 }
 
 func TestApplyAndUndo(t *testing.T) {
@@ -196,6 +249,148 @@ func TestApplyAndUndo(t *testing.T) {
 	}
 }
 
+// mortal is a tree that calls die before a change after so many.
+type mortal struct {
+	tree
+	left *int
+	die  func()
+}
+
+func (m mortal) tick() {
+	if *m.left--; *m.left < 0 {
+		m.die()
+	}
+}
+
+func (m mortal) WriteFile(name string, data []byte, perm fs.FileMode) error {
+	m.tick()
+	return m.tree.WriteFile(name, data, perm)
+}
+
+func (m mortal) Rename(from, to string) error { m.tick(); return m.tree.Rename(from, to) }
+func (m mortal) Remove(name string) error     { m.tick(); return m.tree.Remove(name) }
+
+// TestMain is also the program that is killed, see TestKilled.
+func TestMain(m *testing.M) {
+	if n := os.Getenv("LVS_TUNE_KILL"); n != "" {
+		left, err := strconv.Atoi(n)
+		if err != nil {
+			panic(err)
+		}
+		p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
+		p.open = func(folder string) (tree, error) {
+			t, err := openTree(folder)
+			return mortal{t, &left, func() {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}}, err
+		}
+		os.Exit(p.run(context.Background(), os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+var everything = []string{"-role", "director-dr,under-attack", "-always", "-dev", "eth0", "-timeouts", "600,0,30", "-conns", "1000000", "-persist", "-apply"}
+
+// Killed before any change of a file, -apply leaves what -undo restores everything from, and so does -undo.
+func TestKilled(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := func(n int, kernel string, args ...string) bool {
+		cmd := exec.Command(exe, args...)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("LVS_TUNE_KILL=%d", n), "LVS_KERNEL="+kernel)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+			return true
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return false
+	}
+	dir := fixture(t)
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel.json")
+	before := content(t, dir)
+	restored := func(when string) {
+		t.Helper()
+		if status, stdout, stderr := run(t, kernel, "", "-root", dir, "-undo"); status != exitOK || strings.Contains(stdout, "left alone") {
+			t.Errorf("%s: status %d, errors %q, output:\n%s", when, status, stderr, stdout)
+		}
+		now := content(t, dir)
+		maps.DeleteFunc(now, func(name, _ string) bool { return strings.HasSuffix(name, ".new") })
+		if diff := cmp.Diff(before, now); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+		if _, stdout, _ := run(t, kernel, "", "-root", dir, "-timeouts", "900,120,300"); !strings.Contains(stdout, "udp: 900 120 300, wanted 900 120 300") {
+			t.Errorf("%s: timeouts %s", when, stdout)
+		}
+	}
+	args := append([]string{"-root", dir}, everything...)
+	n, changed := 0, 0
+	for ; killed(n, kernel, args...); n++ {
+		if !maps.Equal(before, content(t, dir)) {
+			changed++
+		}
+		restored(fmt.Sprintf("apply, killed at %d", n))
+	}
+	if n < 15 || changed < n-1 {
+		t.Errorf("killed %d times, with an effect %d times", n, changed)
+	}
+	restored("after it survived")
+	for n = 0; ; n++ {
+		if status, _, stderr := run(t, kernel, "", args...); status != exitOK {
+			t.Fatal(stderr)
+		}
+		if !killed(n, kernel, "-root", dir, "-undo") {
+			break
+		}
+		restored(fmt.Sprintf("undo, killed at %d", n))
+	}
+	if n < 10 {
+		t.Errorf("undo: killed %d times", n)
+	}
+}
+
+// Interrupted at any change of a file, everything is as before or as wanted. So it is if a part of it fails.
+func TestInterrupted(t *testing.T) {
+	dir := fixture(t)
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel.json")
+	before := content(t, dir)
+	args := append([]string{"-root", dir}, everything...)
+	for n := 0; ; n++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		left := n
+		var out, errOut bytes.Buffer
+		p := program{stdin: strings.NewReader(""), stdout: &out, stderr: &errOut, kernel: kernel}
+		p.open = func(folder string) (tree, error) {
+			t, err := openTree(folder)
+			return mortal{t, &left, cancel}, err
+		}
+		status := p.run(ctx, args)
+		cancel()
+		if status == exitOK {
+			if n < 15 || ctx.Err() == nil {
+				t.Errorf("interrupted %d times", n)
+			}
+			break
+		}
+		if diff := cmp.Diff(before, content(t, dir)); diff != "" {
+			t.Fatalf("interrupted at %d, %s (-want +got):\n%s", n, errOut.String(), diff)
+		}
+	}
+	if status, stdout, stderr := run(t, kernel, "", "-root", dir, "-undo"); status != exitOK {
+		t.Fatalf("status %d, errors %q, output:\n%s", status, stderr, stdout)
+	}
+	// The last part, the timeouts, is refused.
+	status, _, stderr := run(t, kernel, "", append(args, "-timeouts", "2147483000,0,0")...)
+	if diff := cmp.Diff(before, content(t, dir)); status != exitError || stderr == "" || diff != "" {
+		t.Errorf("status %d, errors %q (-want +got):\n%s", status, stderr, diff)
+	}
+}
+
 func TestCannotApply(t *testing.T) {
 	dir := fixture(t)
 	if err := os.RemoveAll(filepath.Join(dir, "proc/sys/net/ipv4/vs")); err != nil {
@@ -227,6 +422,7 @@ func TestCheck(t *testing.T) {
 	const want = `3: gone: net.ipv4.tcp_tw_recycle = 1: gone since Linux 4.12: broke clients behind NAT
 4: harmful: net.ipv4.ip_forward = 0: a NAT director must route the replies of the real servers
 5: no sysctl: nonsense: not a kernel parameter
+judged 3: 1 gone, 1 harmful, 1 no sysctl
 `
 	if diff := cmp.Diff(want, stdout); status != exitOK || stderr != "" || diff != "" {
 		t.Errorf("status %d, errors %q, output (-want +got):\n%s", status, stderr, diff)

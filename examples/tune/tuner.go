@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,17 +25,20 @@ const owner = "tune"
 
 // tuning is all that is applied in one step, and taken back in one.
 type tuning struct {
-	parameters sysctl.Plan
-	interrupts irq.Plan
-	table      *sysctl.ConnTabPlan
-	timeouts   *timeouts
+	Parameters sysctl.Plan `json:"parameters"`
+	Table      *table      `json:"conn_tab,omitempty"`
+	Interrupts irq.Plan    `json:"interrupts"`
+	Timeouts   *timeouts   `json:"timeouts,omitempty"`
+}
+
+// table is the size of the connection table, which takes effect when the module is loaded.
+type table struct {
+	sysctl.ConnTabPlan
+	conns uint64
 }
 
 // timeouts are those of IPVS before and after. They are not files, so they have a journal of their own.
-type timeouts struct {
-	Old ipvs.Timeouts `json:"old"`
-	New ipvs.Timeouts `json:"new"`
-}
+type timeouts struct{ Old, New ipvs.Timeouts }
 
 // tuner carries out a run.
 type tuner struct {
@@ -41,7 +47,8 @@ type tuner struct {
 	tree       tree
 	parameters *sysctl.Host
 	interrupts *irq.Host
-	tuning
+	tuning     tuning
+	findings   []sysctl.Finding
 }
 
 func newTuner(p *program, o options) (*tuner, error) {
@@ -50,11 +57,10 @@ func newTuner(p *program, o options) (*tuner, error) {
 	if folder == "" {
 		folder = "/"
 	}
-	root, err := os.OpenRoot(folder)
-	if err != nil {
+	var err error
+	if t.tree, err = p.open(folder); err != nil {
 		return nil, err
 	}
-	t.tree = tree{root}
 	sc, ic := sysctl.Config{NetNS: o.netns}, irq.Config{}
 	if o.root != "" {
 		sc.Root, ic.Root = t.tree, t.tree
@@ -64,18 +70,6 @@ func newTuner(p *program, o options) (*tuner, error) {
 	}
 	t.interrupts, err = irq.New(&ic)
 	return t, err
-}
-
-// tree is a folder as a root of packages sysctl and irq.
-type tree struct{ root *os.Root }
-
-func (t tree) Open(name string) (fs.File, error)         { return t.root.FS().Open(name) }
-func (t tree) ReadLink(name string) (string, error)      { return t.root.Readlink(name) }
-func (t tree) Lstat(name string) (fs.FileInfo, error)    { return t.root.Lstat(name) }
-func (t tree) Remove(name string) error                  { return t.root.Remove(name) }
-func (t tree) MkdirAll(name string, m fs.FileMode) error { return t.root.MkdirAll(name, m) }
-func (t tree) WriteFile(name string, data []byte, m fs.FileMode) error {
-	return t.root.WriteFile(name, data, m)
 }
 
 // journalFile is the name of a journal below the root.
@@ -101,7 +95,7 @@ func (t *tuner) plan(ctx context.Context) error {
 		lists = append(lists, role.Settings(t.profile))
 	}
 	settings := sysctl.Merge(lists...)
-	if t.tuning.parameters, err = t.parameters.Plan(settings); err != nil {
+	if t.tuning.Parameters, err = t.parameters.Plan(settings); err != nil {
 		return err
 	}
 	if t.persist && len(settings) > 0 {
@@ -109,11 +103,11 @@ func (t *tuner) plan(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.parameters.AddFile(&t.tuning.parameters, "etc/sysctl.d/90-lvs.conf", content, "for the next boot"); err != nil {
+		if err := t.parameters.AddFile(&t.tuning.Parameters, "etc/sysctl.d/90-lvs.conf", content, "for the next boot"); err != nil {
 			return err
 		}
 		// Parameters of a module that is loaded later than sysctl.d is read would be passed over.
-		if err := t.parameters.AddFile(&t.tuning.parameters, "etc/modules-load.d/lvs.conf", []byte("# Written by "+owner+".\nip_vs\n"), "before sysctl.d is read"); err != nil {
+		if err := t.parameters.AddFile(&t.tuning.Parameters, "etc/modules-load.d/lvs.conf", []byte("# Written by "+owner+".\nip_vs\n"), "before sysctl.d is read"); err != nil {
 			return err
 		}
 	}
@@ -123,7 +117,7 @@ func (t *tuner) plan(ctx context.Context) error {
 		}
 	}
 	if len(t.devices) > 0 {
-		if t.tuning.interrupts, err = t.interrupts.Plan(t.devices, irq.PlanOptions{Steering: true, Transmit: true}); err != nil {
+		if t.tuning.Interrupts, err = t.interrupts.Plan(t.devices, irq.PlanOptions{Steering: true, Transmit: true}); err != nil {
 			return err
 		}
 	}
@@ -146,7 +140,7 @@ func (t *tuner) planTable(ctx context.Context, pages uint64) error {
 			}
 		}
 	}
-	table, err := t.parameters.ConnTab(size)
+	have, err := t.parameters.ConnTab(size)
 	if err != nil {
 		return err
 	}
@@ -154,13 +148,13 @@ func (t *tuner) planTable(ctx context.Context, pages uint64) error {
 	if err != nil {
 		return err
 	}
-	plan, err := table.Plan(sysctl.ConnTabBits(t.conns), kernel, pages, owner)
+	plan, err := have.Plan(sysctl.ConnTabBits(t.conns), kernel, pages, owner)
 	if err != nil {
 		return err
 	}
-	t.table = &plan
+	t.tuning.Table = &table{plan, t.conns}
 	if t.persist && plan.File != "" {
-		return t.parameters.AddFile(&t.tuning.parameters, plan.File, plan.Content, "for the next load of ip_vs")
+		return t.parameters.AddFile(&t.tuning.Parameters, plan.File, plan.Content, "for the next load of ip_vs")
 	}
 	return nil
 }
@@ -180,22 +174,22 @@ func (t *tuner) planTimeouts(ctx context.Context) error {
 			*f.want = *f.old
 		}
 	}
-	t.tuning.timeouts = &timeouts{Old: old, New: want}
+	t.tuning.Timeouts = &timeouts{Old: old, New: want}
 	return nil
 }
 
 // show prints the plan.
 func (t *tuner) show() {
-	fmt.Fprint(t.stdout, t.tuning.parameters)
-	if t.table != nil {
-		fmt.Fprintf(t.stdout, "%v", t.table)
-		fmt.Fprintf(t.stdout, "  %d connections take %d MiB besides\n", t.conns, sysctl.EntryBytes(t.conns)>>20)
+	fmt.Fprint(t.stdout, t.tuning.Parameters)
+	if table := t.tuning.Table; table != nil {
+		fmt.Fprint(t.stdout, table.ConnTabPlan)
+		fmt.Fprintf(t.stdout, "  %d connections take %d MiB besides\n", table.conns, sysctl.EntryBytes(table.conns)>>20)
 	}
-	fmt.Fprint(t.stdout, t.tuning.interrupts)
-	if to := t.tuning.timeouts; to != nil {
+	fmt.Fprint(t.stdout, t.tuning.Interrupts)
+	if to := t.tuning.Timeouts; to != nil {
 		fmt.Fprintf(t.stdout, "timeouts tcp tcpfin udp: %s, wanted %s\n", seconds(to.Old), seconds(to.New))
 	}
-	if err := t.tuning.parameters.Err(); err != nil && !t.options.apply {
+	if err := t.tuning.Parameters.Err(); err != nil && !t.options.apply {
 		fmt.Fprintln(t.stdout, "this cannot be applied at present: see the lines with missing or refuse")
 	}
 }
@@ -204,14 +198,19 @@ func seconds(t ipvs.Timeouts) string {
 	return fmt.Sprintf("%d %d %d", t.TCP/time.Second, t.TCPFin/time.Second, t.UDP/time.Second)
 }
 
-// apply carries out the plan and verifies it. Each part takes itself back if it fails; what was applied before it stays
-// until -undo, which goes back to before the first run.
+// apply carries out the plan and verifies it. All of it takes effect or nothing: each part is applied while those before
+// it can still be taken back.
 func (t *tuner) apply(ctx context.Context) error {
-	report, err := t.parameters.Apply(ctx, t.tuning.parameters, &sysctl.ApplyOptions{Journal: t.journalFile("sysctl.json")})
-	if err != nil {
-		return err
-	}
-	results, err := t.interrupts.Apply(ctx, t.tuning.interrupts, &irq.ApplyOptions{Journal: t.journalFile("irq.json"), AllOrNothing: true})
+	var results []irq.Result
+	report, err := t.parameters.Apply(ctx, t.tuning.Parameters, &sysctl.ApplyOptions{
+		Journal: t.journalFile("sysctl.json"),
+		Then: func(ctx context.Context) (err error) {
+			results, err = t.interrupts.Apply(ctx, t.tuning.Interrupts, &irq.ApplyOptions{
+				Journal: t.journalFile("irq.json"), AllOrNothing: true, Then: t.applyTimeouts,
+			})
+			return err
+		},
+	})
 	moved := 0
 	for _, r := range results {
 		if r.Status == irq.Changed {
@@ -221,17 +220,13 @@ func (t *tuner) apply(ctx context.Context) error {
 			fmt.Fprintln(t.stdout, r)
 		}
 	}
-	if err == nil && t.tuning.timeouts != nil && t.tuning.timeouts.Old != t.tuning.timeouts.New {
-		err = t.applyTimeouts(ctx)
-	}
 	if err != nil {
-		fmt.Fprintf(t.stdout, "stays applied: %d parameters and files; tune -undo takes that back\n", len(report.Written))
 		return err
 	}
-	for _, d := range t.parameters.Verify(t.tuning.parameters) {
+	for _, d := range t.parameters.Verify(t.tuning.Parameters) {
 		fmt.Fprintln(t.stdout, "differs:", d)
 	}
-	for _, d := range t.interrupts.Verify(t.tuning.interrupts) {
+	for _, d := range t.interrupts.Verify(t.tuning.Interrupts) {
 		fmt.Fprintln(t.stdout, "differs:", d)
 	}
 	fmt.Fprintf(t.stdout, "applied: %d parameters and files, %d interrupts and queues; tune -undo takes it back\n", len(report.Written), moved)
@@ -239,24 +234,55 @@ func (t *tuner) apply(ctx context.Context) error {
 }
 
 func (t *tuner) applyTimeouts(ctx context.Context) error {
-	name := t.journalFile("timeouts.json")
-	entry := *t.tuning.timeouts
-	if before, err := t.loadTimeouts(); err == nil && before.New == entry.Old {
+	if t.tuning.Timeouts == nil || t.tuning.Timeouts.Old == t.tuning.Timeouts.New {
+		return nil
+	}
+	entry := *t.tuning.Timeouts
+	before, err := t.loadTimeouts()
+	recorded := err == nil
+	if recorded && before.New == entry.Old {
 		entry.Old = before.Old // undoing goes back to before the first run
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	data, err := json.Marshal(entry)
+	if err := t.saveTimeouts(entry); err != nil {
+		return err
+	}
+	if err := t.setTimeouts(ctx, entry.New); err != nil {
+		// Interrupted in the middle, it may have taken effect.
+		restore, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if back := t.setTimeouts(restore, t.tuning.Timeouts.Old); back != nil {
+			return errors.Join(err, back)
+		}
+		if recorded {
+			return errors.Join(err, t.saveTimeouts(before))
+		}
+		return errors.Join(err, t.tree.Remove(t.journalFile("timeouts.json")))
+	}
+	return nil
+}
+
+// timeoutRecord is what the journal of the timeouts holds.
+type timeoutRecord struct {
+	Old ipvs.Timeouts `json:"old"`
+	New ipvs.Timeouts `json:"new"`
+}
+
+// saveTimeouts replaces the journal of the timeouts.
+func (t *tuner) saveTimeouts(entry timeouts) error {
+	name := t.journalFile("timeouts.json")
+	data, err := json.Marshal(timeoutRecord(entry))
 	if err != nil {
 		return err
 	}
 	if err := t.tree.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := t.tree.WriteFile(name, data, 0o600); err != nil {
+	if err := t.tree.WriteFile(name+".new", data, 0o600); err != nil {
 		return err
 	}
-	return t.setTimeouts(ctx, entry.New)
+	return t.tree.Rename(name+".new", name)
 }
 
 func (t *tuner) loadTimeouts() (timeouts, error) {
@@ -265,7 +291,7 @@ func (t *tuner) loadTimeouts() (timeouts, error) {
 	if err != nil {
 		return entry, err
 	}
-	if err := json.Unmarshal(data, &entry); err != nil {
+	if err := json.Unmarshal(data, (*timeoutRecord)(&entry)); err != nil {
 		return entry, fmt.Errorf("journal %s: %w", t.journalFile("timeouts.json"), err)
 	}
 	return entry, nil
@@ -336,7 +362,7 @@ func (t *tuner) undoTimeouts(ctx context.Context, entry timeouts) error {
 }
 
 // check judges a list.
-func (t *tuner) check() error {
+func (t *tuner) check() (err error) {
 	var in io.Reader = t.stdin
 	if t.options.check != "-" {
 		f, err := os.Open(t.options.check)
@@ -346,9 +372,20 @@ func (t *tuner) check() error {
 		defer f.Close()
 		in = f
 	}
-	findings, err := t.parameters.Check(in, t.role())
-	for _, f := range findings {
-		fmt.Fprintln(t.stdout, f)
-	}
+	t.findings, err = t.parameters.Check(in, t.role())
 	return err
+}
+
+// showFindings prints a line for each of the list, and how many there are of each kind.
+func (t *tuner) showFindings() {
+	counts := map[sysctl.Verdict]int{}
+	for _, f := range t.findings {
+		fmt.Fprintln(t.stdout, f)
+		counts[f.Verdict]++
+	}
+	var parts []string
+	for _, verdict := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %v", counts[verdict], verdict))
+	}
+	fmt.Fprintf(t.stdout, "judged %d: %s\n", len(t.findings), cmp.Or(strings.Join(parts, ", "), "no settings"))
 }

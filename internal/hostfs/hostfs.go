@@ -18,7 +18,9 @@
 package hostfs
 
 import (
+	"errors"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -36,13 +38,28 @@ type replacer interface {
 }
 
 // ReplaceFile gives the file name new content, creating it if need be. If root has a ReplaceFile method, as those of
-// this package do, no reader ever sees a part of the content and a crash leaves the old content or the new; otherwise
-// it is a plain WriteFile.
+// this package do, or Rename and Remove methods like those of [os.Root], no reader ever sees a part of the content and a
+// killed process leaves the old content or the new; otherwise it is a plain WriteFile.
 func ReplaceFile(root WriteFS, name string, data []byte, perm fs.FileMode) error {
 	if r, ok := root.(replacer); ok {
 		return r.ReplaceFile(name, data, perm)
 	}
-	return root.WriteFile(name, data, perm)
+	r, ok := root.(interface {
+		remover
+		Rename(from, to string) error
+	})
+	if !ok {
+		return root.WriteFile(name, data, perm)
+	}
+	next := path.Join(path.Dir(name), "."+path.Base(name)+".new")
+	err := root.WriteFile(next, data, perm)
+	if err == nil {
+		err = r.Rename(next, name)
+	}
+	if err != nil {
+		return errors.Join(err, Remove(root, next))
+	}
+	return nil
 }
 
 // kernelFile says whether name is made by the kernel: such a file is not created, and a write is a command.

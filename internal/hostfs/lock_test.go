@@ -27,9 +27,43 @@ func TestMain(m *testing.M) {
 }
 
 // osRoot is a folder whose methods are those of os.Root.
-type osRoot struct{ *os.Root }
+type osRoot struct {
+	*os.Root
+	failing bool // when a file beside another is written
+}
 
 func (r osRoot) Open(name string) (fs.File, error) { return r.Root.Open(name) }
+
+func (r osRoot) WriteFile(name string, data []byte, perm fs.FileMode) error {
+	if r.failing && strings.HasSuffix(name, ".new") {
+		return errors.Join(r.Root.WriteFile(name, data[:1], perm), fs.ErrPermission)
+	}
+	return r.Root.WriteFile(name, data, perm)
+}
+
+// A root with os.Root's methods never has a part of a file under its name.
+func TestReplaceFileRenames(t *testing.T) {
+	dir := t.TempDir()
+	opened, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	for failing, content := range map[bool]string{false: "new", true: "newer"} {
+		if err := os.WriteFile(filepath.Join(dir, "file"), []byte("old"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := ReplaceFile(osRoot{opened, failing}, "file", []byte(content), 0o644)
+		if errors.Is(err, fs.ErrPermission) != failing {
+			t.Errorf("failing %v: %v", failing, err)
+		}
+		entries, errRead := os.ReadDir(dir)
+		data, errFile := os.ReadFile(filepath.Join(dir, "file"))
+		if err := errors.Join(errRead, errFile); err != nil || len(entries) != 1 || string(data) != map[bool]string{false: "new", true: "old"}[failing] {
+			t.Errorf("failing %v: %q among %v, %v", failing, data, entries, err)
+		}
+	}
+}
 
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
@@ -38,7 +72,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer opened.Close()
-	for name, root := range map[string]fs.FS{"folder": Dir(dir), "os.Root": osRoot{opened}, "memory": NewMem(nil)} {
+	for name, root := range map[string]fs.FS{"folder": Dir(dir), "os.Root": osRoot{opened, false}, "memory": NewMem(nil)} {
 		t.Run(name, func(t *testing.T) {
 			const journal = "run/lvs/journal.json"
 			unlock, err := Lock(t.Context(), root, journal)
