@@ -241,7 +241,8 @@ func PredictConnTabBits(n int, kernel Kernel, memoryPages uint64) Prediction {
 type ConnTabPlan struct {
 	Bits int // wanted
 
-	// Done is set if the size is in force already and stays; nothing else is set then.
+	// Done is set if the size is in force already and stays, or what the kernel makes of it: there is nothing to do. Only
+	// Bits and Predicted are set then.
 	Done bool
 
 	// File and Content are a file of modprobe.d(5) that sets it, empty if IPVS is built in. Add them to a plan with
@@ -279,8 +280,8 @@ func (t ConnTab) Plan(n int, kernel Kernel, memoryPages uint64, owner string) (C
 	p.Predicted = PredictConnTabBits(n, kernel, memoryPages)
 	next, err := t.Next()
 	configured := err == nil && next == n
-	if t.Bits == n && configured {
-		p.Done = true
+	if configured && t.Bits != 0 && (t.Bits == n || t.Bits == p.Predicted.Bits) {
+		p.Done = true // loading it again would give the same
 		return p, nil
 	}
 	fromCommandLine := slices.ContainsFunc(t.Options, func(o BitsOption) bool { return o.Source == "kernel command line" })
@@ -309,7 +310,10 @@ func (t ConnTab) Plan(n int, kernel Kernel, memoryPages uint64, owner string) (C
 
 // String returns what to do, one step a line.
 func (p ConnTabPlan) String() string {
-	if p.Done {
+	switch {
+	case p.Done && p.Predicted.Note != "" && p.Predicted.Bits != p.Bits:
+		return fmt.Sprintf("conn_tab_bits is %d already instead of %d: %s\n", p.Predicted.Bits, p.Bits, p.Predicted.Note)
+	case p.Done:
 		return fmt.Sprintf("conn_tab_bits is %d already\n", p.Bits)
 	}
 	var b strings.Builder

@@ -17,7 +17,8 @@ type Line struct {
 	Key    Key    // empty if the line is no assignment; may hold components *
 	Value  string
 
-	// IgnoreError is set for a key with a leading minus: sysctl(8) goes on if it cannot be set.
+	// IgnoreError is set for a key with a leading minus: systemd-sysctl(8) does not mind if it cannot be set. That of
+	// procps 4.0.2 says so and has exit status 1; both go on.
 	IgnoreError bool
 
 	// Comment is what followed a value after "#" or ";". Neither sysctl(8) nor systemd-sysctl(8) knows such comments:
