@@ -141,7 +141,7 @@ func TestConnTabPlan(t *testing.T) {
 			"  before a reload: the kernel's command line sets another value: change it and boot\n"},
 		"capped": {ConnTab{}, 24, "conn_tab_bits 24: 16777216 buckets, 128 MiB\n  expected in force: 20 (the most with this memory is 20)\n" +
 			"  file /etc/modprobe.d/ip_vs.conf: options ip_vs conn_tab_bits=24\n"},
-		"done": {ConnTab{Loaded: true, Bits: 16, Options: []BitsOption{{"x", "16"}}}, 16, "conn_tab_bits is 16 already\n"},
+		"done":                    {ConnTab{Loaded: true, Bits: 16, Options: []BitsOption{{"x", "16"}}}, 16, "conn_tab_bits is 16 already\n"},
 		"done as far as possible": {ConnTab{Loaded: true, Bits: 20, Options: []BitsOption{{"x", "24"}}}, 24, "conn_tab_bits is 20 already instead of 24: the most with this memory is 20\n"},
 		"only until a reload": {ConnTab{Loaded: true, Bits: 16}, 16, "conn_tab_bits 16: 65536 buckets, 512 KiB\n" +
 			"  file /etc/modprobe.d/ip_vs.conf: options ip_vs conn_tab_bits=16\n" +
