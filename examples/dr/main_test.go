@@ -11,14 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/examples/internal/setuptest"
 )
 
-// run runs the program on an in-memory kernel that is kept in a file.
+// run runs the program on the kernel; empty is the host's.
 func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
-	status = method().Run(t.Context(), &setup.Env{Name: "dr", Stdout: &out, Stderr: &errs, Kernel: kernel}, args)
-	return status, out.String(), errs.String()
+	return setuptest.Run(t, "dr", method(), kernel, args...)
 }
 
 func TestDemo(t *testing.T) {
@@ -27,9 +26,11 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("status %d, %s", status, errs)
 	}
 	for _, want := range []string{
-		"ipvsadm -a -t 192.0.2.10:80 -r 10.0.0.4:80 -g -w 2\n",
-		"  -> 10.0.0.3:80                  Route   0      0          0         \n",
-		"! 10.0.0.3:80 has weight 0 and not 1",
+		"ipvsadm -a -t 192.0.2.10:80 -r 192.0.2.4:80 -g -w 2\n",
+		"192.0.2.3:80  1       6            6",
+		"192.0.2.3:80  0       0            6",
+		"! 192.0.2.3:80 has weight 0 and not 1",
+		"192.0.2.4:80  2       12           40",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demonstration does not show %q", want)

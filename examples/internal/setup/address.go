@@ -54,7 +54,11 @@ func (a *Addresses) Check(ctx context.Context) (Look, error) {
 	problems := s.Problems
 	s.Problems = nil
 	l.Text = s.String()
+	has4 := slices.ContainsFunc(a.Setup.VIPs, netip.Addr.Is4)
 	for _, p := range problems {
+		if p.Kind == arp.ReturnFiltered && !has4 {
+			continue // IPv6 packets are not filtered
+		}
 		if !p.VIP.IsValid() || slices.Contains(a.Setup.VIPs, p.VIP) {
 			l.Findings = append(l.Findings, Finding{Problem: p.String()})
 		}

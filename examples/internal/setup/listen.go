@@ -31,7 +31,7 @@ func Listening(netns string, protocol ipvs.Protocol, addr netip.AddrPort) Checks
 			return l, nil // there is no such list
 		}
 		var sockets []netip.AddrPort
-		err := inside(netns, func() error {
+		err := Inside(netns, func() error {
 			for _, file := range []string{name, name + "6"} {
 				f, err := os.Open("/proc/thread-self/net/" + file)
 				if errors.Is(err, fs.ErrNotExist) {

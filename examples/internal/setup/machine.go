@@ -96,7 +96,7 @@ func (m *Machine) Answers(t *Table, sure bool) Part {
 		dialer := net.Dialer{Timeout: connectTimeout}
 		dialer.SetMultipathTCP(false)
 		for _, d := range t.Destinations {
-			err := inside(m.NetNS, func() error {
+			err := Inside(m.NetNS, func() error {
 				conn, err := dialer.DialContext(ctx, "tcp", d.Addr.String())
 				if err == nil {
 					err = conn.Close()

@@ -14,9 +14,10 @@ var setns = map[string]uintptr{
 	"386": 346, "amd64": 308, "arm": 375, "arm64": 268, "loong64": 268, "ppc64": 350, "ppc64le": 350, "riscv64": 268, "s390x": 339,
 }
 
-// inside runs f in a network namespace, on a thread that does nothing else. Sockets that f opens stay there; goroutines
-// that it starts do not run there.
-func inside(netns string, f func() error) error {
+// Inside runs f in a network namespace, a name or a path, on a thread that does nothing else; empty is the caller's own.
+// Sockets that f opens and programs that it starts stay there; goroutines that it starts do not run there. The privilege
+// CAP_SYS_ADMIN is needed.
+func Inside(netns string, f func() error) error {
 	if netns == "" {
 		return f()
 	}

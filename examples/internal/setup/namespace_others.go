@@ -8,7 +8,8 @@ import (
 	"runtime"
 )
 
-func inside(string, func() error) error { return unsupported() }
+// Inside fails: other systems have no network namespaces.
+func Inside(string, func() error) error { return unsupported() }
 
 func namespaceID(string) (string, error) { return "", unsupported() }
 

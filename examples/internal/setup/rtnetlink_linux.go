@@ -9,7 +9,7 @@ import (
 
 // exchange sends a request and returns the bodies of the answers. An error of the kernel is a syscall.Errno.
 func exchange(netns string, request []byte) (bodies [][]byte, err error) {
-	err = inside(netns, func() error {
+	err = Inside(netns, func() error {
 		fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
 		if err != nil {
 			return os.NewSyscallError("socket", err)

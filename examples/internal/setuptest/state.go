@@ -1,0 +1,101 @@
+package setuptest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvsadm"
+)
+
+// State is all that a program may have changed in a network namespace: devices, addresses, routes, ports, kernel
+// parameters, and the table. Each thing is a key.
+type State map[string]string
+
+// Read returns the state of a network namespace.
+func Read(t testing.TB, netns string) State {
+	t.Helper()
+	s := make(State)
+	err := setup.Inside(netns, func() error {
+		return errors.Join(
+			s.list("link show", "addr show", "route show table all", "rule show", "fou show"),
+			s.parameters("/proc/sys/net/ipv4/conf"), s.parameters("/proc/sys/net/ipv6/conf"),
+			s.parameters("/proc/sys/net/ipv4/vs"), s.parameters("/proc/sys/net/ipv4/ip_forward"),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNS: netns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	snapshot, err := c.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range ipvsadm.Operations(snapshot) {
+		s["ipvsadm "+op.String()] = "is there"
+	}
+	return s
+}
+
+// list has the program ip list things in the calling thread's namespace, each on a line of its own.
+func (s State) list(commands ...string) error {
+	cmd := exec.Command("ip", "-o", "-b", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("ip %v: %w", commands, err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		switch { // the queueing discipline of a device remains when it was on
+		case len(words) > 6 && words[3] == "mtu" && words[5] == "qdisc": // 2: eth0@if3: <BROADCAST,UP> mtu 1500 qdisc …
+			s["device "+words[1]] = strings.Join(words[2:5], " ")
+		case len(words) > 0:
+			s[strings.Join(words, " ")] = "is there"
+		}
+	}
+	return nil
+}
+
+// parameters reads those of the calling thread's namespace.
+func (s State) parameters(root string) error {
+	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if value, err := os.ReadFile(name); err == nil { // some can only be written
+			s[name] = strings.TrimSpace(string(value))
+		}
+		return nil
+	})
+}
+
+// Diff says what is different after something, one line each; nothing if all is as before.
+func (s State) Diff(after State) (lines []string) {
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		if value, ok := after[key]; !ok {
+			lines = append(lines, fmt.Sprintf("%s: %s before, gone", key, s[key]))
+		} else if value != s[key] {
+			lines = append(lines, fmt.Sprintf("%s: %s before, now %s", key, s[key], value))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(after)) {
+		if _, ok := s[key]; !ok {
+			lines = append(lines, fmt.Sprintf("%s: %s, and was not there before", key, after[key]))
+		}
+	}
+	return lines
+}
