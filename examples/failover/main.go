@@ -1,0 +1,176 @@
+// Program failover makes a pair of directors of two machines on which keepalived runs. Keepalived decides by VRRP which of
+// them is active and holds the virtual address; this program is its notify script and does the rest: it finds out whether
+// somebody else answers for the address, announces it, switches the synchronisation of connections between master and
+// backup, and applies the rules on both machines, so that established connections go on after a failover.
+//
+//	failover keepalived -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules    prints a keepalived.conf for these flags
+//	failover status -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules        shows this director and says what is wrong
+//	failover master -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules -n     shows what becoming active would do
+//
+// Keepalived calls the verbs notify, with the words INSTANCE, NAME, STATE and PRIORITY after the flags, and check. The file
+// keepalived.conf beside this program is what the first command prints. Both directors have the same file but for
+// router_id and priority, the same rules (as ipvsadm -S -n writes them), and this program in /usr/local/sbin:
+//
+//	CGO_ENABLED=0 go build -o /usr/local/sbin/failover ./examples/failover
+//
+// What each state does:
+//
+//	MASTER        asks who else answers for the address, applies the rules, runs the sync daemon as master, announces
+//	BACKUP FAULT  applies the rules, runs the sync daemon as backup: a connection that comes without its service is lost
+//	STOP          stops the sync daemons; the rules stay
+//
+// Two active directors answer for one address (split brain) when their VRRP packets get lost. With -split-brain warn, the
+// default, the one that takes over says so in the log; with refuse it makes way: it stays backup, and the verb check, which
+// keepalived calls every second, fails there until nobody else answers, so that keepalived gives the address up. On the
+// director that stays active check announces the address again. Two that take over at the same moment both make way, and
+// try again. A real server that does not keep quiet about the address is taken for a director; directors with use_vmac have
+// the same hardware address, and are not told apart.
+//
+// The weights of real servers that are in the table already are left to health checks unless -weights is given. By default
+// the kernel sends a connection to the backup with its third packet from the client, and with every fiftieth after that
+// (net.ipv4.vs.sync_threshold); net.ipv4.vs.sync_refresh_period brings a backup that was away up to date sooner.
+//
+// LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's; it has no devices, so that -dev does not go with it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/golvs/lvs/arp"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+)
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1 // something failed, or status or check found something wrong
+	exitUsage = 2 // a mistake on the command line
+)
+
+func main() {
+	born := birth()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL"), born: born}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// program is what a run depends on.
+type program struct {
+	stdout, stderr io.Writer
+	kernel         string // see ipvstest.Dial
+	born           moment
+	network        network // nil for that of the host
+}
+
+const usage = `usage: failover VERB [flags]
+
+  notify      what keepalived calls: failover notify [flags] INSTANCE NAME STATE PRIORITY
+  check       what keepalived calls every second with -split-brain refuse: fails while this director has to make way
+  master      the same as notify with the state MASTER
+  backup      … BACKUP
+  fault       … FAULT
+  stop        … STOP
+  status      shows this director and says what is wrong
+  keepalived  prints a keepalived.conf
+
+"failover VERB -h" shows the flags. The exit status is 0, 1 if something failed or was found wrong, or 2 after a mistake
+on the command line.
+`
+
+var verbs = []string{"notify", "check", "master", "backup", "fault", "stop", "status", "keepalived"}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	if len(args) == 0 {
+		fmt.Fprintln(p.stderr, `failover: a verb is needed; "failover -h" shows them`)
+		return exitUsage
+	}
+	verb := args[0]
+	switch {
+	case verb == "-h" || verb == "-help" || verb == "--help" || verb == "help":
+		fmt.Fprint(p.stdout, usage)
+		return exitOK
+	case !slices.Contains(verbs, verb):
+		fmt.Fprintf(p.stderr, "failover: unknown verb %q; \"failover -h\" shows the verbs\n", verb)
+		return exitUsage
+	}
+	o := options{verb: verb, kernel: p.kernel}
+	if err := o.parse(args[1:]); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(p.stdout, o.help)
+		return exitOK
+	} else if err != nil {
+		fmt.Fprintf(p.stderr, "failover %s: %v\n", verb, err)
+		return exitUsage
+	}
+	if verb == "keepalived" {
+		return p.report(p.stderr, o.writeConfig(p.stdout))
+	}
+	d := director{options: o, born: p.born, network: p.network, out: p.stdout, err: p.stderr}
+	if o.log != "" {
+		f, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		if err != nil {
+			return p.report(p.stderr, err)
+		}
+		defer func() { _ = f.Close() }()
+		prefix := fmt.Sprintf("failover %s[%d]: ", o.name, os.Getpid())
+		d.out, d.err = newLog(f, prefix), newLog(f, prefix)
+	}
+	return p.report(d.err, p.act(ctx, &d))
+}
+
+// act carries a verb out that is about this machine.
+func (p *program) act(ctx context.Context, d *director) error {
+	if d.device != "" && d.network == nil {
+		host, err := arp.New(&arp.Config{NetNS: d.netns, Timeout: 10 * time.Second})
+		if err != nil {
+			return err
+		}
+		d.network = host
+	}
+	if d.verb == "check" {
+		return d.check(ctx)
+	}
+	var err error
+	if d.rules, err = readRules(ctx, d.rulesFile); err != nil {
+		return err
+	}
+	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: d.netns, Timeout: 10 * time.Second})
+	if err != nil {
+		return err
+	}
+	d.client = c
+	if d.verb == "status" {
+		err = d.status(ctx)
+	} else {
+		err = d.become(ctx, d.state)
+	}
+	return errors.Join(err, done())
+}
+
+// report prints an error, with what a person can do about it, and returns the exit status.
+func (p *program) report(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, errFindings) {
+		return exitError // they are printed already
+	}
+	fmt.Fprintf(w, "failover: %v\n", err)
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok && h.Hint() != "" {
+		fmt.Fprintf(w, "failover: %s\n", h.Hint())
+	}
+	return exitError
+}

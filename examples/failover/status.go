@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/golvs/lvs/ipvs"
+)
+
+// errFindings is the result of a status that found something wrong, which is printed already.
+var errFindings = errors.New("not as it should be")
+
+// picture is what status finds.
+type picture struct {
+	State    string        `json:"state"` // what keepalived said last; empty if nothing yet
+	Since    time.Time     `json:"since,omitzero"`
+	Refused  bool          `json:"refused"`
+	Here     []netip.Addr  `json:"here"` // the virtual addresses that this machine has
+	Daemons  []ipvs.Daemon `json:"daemons"`
+	Findings []string      `json:"findings"`
+}
+
+// status shows this director and what is wrong with it.
+func (d *director) status(ctx context.Context) error {
+	p, err := d.look(ctx)
+	if err != nil {
+		return err
+	}
+	if d.json {
+		enc := json.NewEncoder(d.out)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(p)
+	} else {
+		d.describe(p)
+	}
+	if err == nil && len(p.Findings) > 0 {
+		err = errFindings
+	}
+	return err
+}
+
+func (d *director) look(ctx context.Context) (picture, error) {
+	p := picture{Here: []netip.Addr{}, Daemons: []ipvs.Daemon{}, Findings: []string{}}
+	find := func(format string, args ...any) { p.Findings = append(p.Findings, fmt.Sprintf(format, args...)) }
+	r, err := d.journal().read()
+	if err != nil {
+		return p, err
+	}
+	p.State, p.Since, p.Refused = r.State, r.Since, r.Refused
+	if p.State == "" {
+		find("keepalived has not said anything about %q yet: is it running, with this program as its notify script and -name %s?", d.name, d.name)
+	}
+	if p.Refused {
+		find("this director makes way for somebody else who answers for the address: look for the network between the two directors")
+	}
+	if err := d.lookAround(ctx, &p, find); err != nil {
+		return p, err
+	}
+	have, err := d.client.Ruleset(ctx)
+	if err != nil {
+		return p, err
+	}
+	p.Daemons = append(p.Daemons, have.Daemons...)
+	state := p.State
+	if state == stateMaster && p.Refused {
+		state = stateBackup
+	}
+	if state == "" {
+		return p, nil
+	}
+	want, opts := d.wanted(state)
+	for _, c := range ipvs.Diff(have, want, &opts.DiffOptions) {
+		find("%v: \"failover %s\" with the same flags does that", &c, map[string]string{
+			stateMaster: "master", stateBackup: "backup", stateFault: "fault", stateStop: "stop"}[state])
+	}
+	return p, nil
+}
+
+// lookAround finds out who has the addresses.
+func (d *director) lookAround(ctx context.Context, p *picture, find func(string, ...any)) error {
+	if d.network == nil {
+		return nil
+	}
+	list, err := d.network.Addresses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, vip := range d.vips {
+		here := false
+		for _, a := range list {
+			here = here || a.Prefix.Addr() == vip && a.Device == d.device
+		}
+		switch {
+		case here && p.State != stateMaster:
+			find("%v is on %s although keepalived has not said MASTER: it or its notify script is not running", vip, d.device)
+		case !here && p.State == stateMaster && !p.Refused:
+			find("%v is not on %s although keepalived has said MASTER: it was killed, or has another address", vip, d.device)
+		}
+		if here {
+			p.Here = append(p.Here, vip)
+		}
+	}
+	if len(p.Here) > 0 {
+		others, err := d.others(ctx)
+		if err != nil {
+			return err
+		}
+		for _, text := range others {
+			find("%s", text)
+		}
+	}
+	return nil
+}
+
+// describe prints a picture for people.
+func (d *director) describe(p picture) {
+	if p.State != "" {
+		fmt.Fprintf(d.out, "%s since %s\n", p.State, p.Since.Local().Format(time.DateTime))
+	}
+	for _, a := range p.Here {
+		fmt.Fprintf(d.out, "%v is on %s\n", a, d.device)
+	}
+	for _, m := range p.Daemons {
+		fmt.Fprintf(d.out, "sync daemon: %v on %s, id %d\n", m.State, m.Interface, m.SyncID)
+	}
+	for _, f := range p.Findings {
+		fmt.Fprintln(d.out, "!", f)
+	}
+}
