@@ -251,6 +251,42 @@ func TestIntegrationSaveRestore(t *testing.T) {
 	t.Logf("differential: ipvsadm: %d states saved and restored", trips)
 }
 
+// TestIntegrationMistakeInLine700 restores 1,000 lines of which one is wrong: after some mistakes ipvsadm stops,
+// after others it goes on. With --atomic nothing is done, and the line is named.
+func TestIntegrationMistakeInLine700(t *testing.T) {
+	nstest.RequireKernel(t)
+	a, b := newSide(t), newSide(t)
+	for _, mistake := range []string{
+		"-A -t 10.2.0.1:700 -w 3", // ends the restore
+		"-A -t 10.2.0.1:1 -s rr",  // the kernel refuses, what follows is done
+	} {
+		var text strings.Builder
+		for i := range 1000 {
+			switch {
+			case i == 699:
+				text.WriteString(mistake + "\n")
+			case i%10 == 0:
+				fmt.Fprintf(&text, "-A -t 10.2.0.1:%d -s rr\n", i+1)
+			default:
+				fmt.Fprintf(&text, "-a -t 10.2.0.1:%d -r 10.3.0.%d:80 -m -w %d\n", i-i%10+1, i%10, i)
+			}
+		}
+		theirs, ours := a.original(t, text.String(), "-R"), b.ours(t, text.String(), "-R")
+		if diff := cmp.Diff(theirs, ours); diff != "" || theirs.Stderr == "" {
+			t.Errorf("%q (-ipvsadm +ours):\n%s", mistake, diff)
+		}
+		if diff := cmp.Diff(a.state(t), b.state(t), equateAddrs); diff != "" {
+			t.Errorf("after %q (-ipvsadm +ours):\n%s", mistake, diff)
+		}
+		a.ours(t, "", "-C")
+		b.ours(t, "", "-C")
+		o := b.ours(t, text.String(), "-R", "--atomic")
+		if left := len(b.state(t).Services); o.Status == 0 || !strings.HasPrefix(o.Stderr, "line 700") || left != 0 {
+			t.Errorf("%q with --atomic: %+v, %d services", mistake, o, left)
+		}
+	}
+}
+
 func sortedLines(text string) []string { return slices.Sorted(strings.Lines(text)) }
 
 // BenchmarkIntegrationRestore compares the time that a restore of 1,000 services with ten servers each takes.
