@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/internal/nstest"
+	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/sched/sim"
+)
+
+// place is a director with real servers, each of which answers its address.
+type place struct {
+	*testing.T
+	*nstest.Lab
+	vip    netip.AddrPort
+	id     ipvs.ServiceID
+	flags  []string
+	client *ipvs.Client
+}
+
+// newPlace makes a service of a lab.
+func newPlace(t *testing.T, lab *nstest.Lab, vip netip.Addr, port uint16) *place {
+	t.Helper()
+	copied := *lab
+	p := &place{T: t, Lab: &copied, vip: netip.AddrPortFrom(vip, port)}
+	p.id = ipvs.ServiceID{Protocol: ipvs.TCP, Addr: p.vip}
+	p.flags = []string{"-vip", vip.String(), "-port", fmt.Sprint(port), "-netns", p.Director.Path()}
+	if vip.Is6() {
+		p.RealServers = slices.Clone(lab.RealServers)
+		for i := range p.RealServers {
+			p.RealServers[i].Addr = p.RealServers[i].Addr6
+		}
+	}
+	var err error
+	if p.client, err = ipvs.Dial(t.Context(), &ipvs.Config{NetNSFile: p.Director.File()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.client.Close() })
+	return p
+}
+
+// model is a director without a kernel with the table as it is.
+func (p *place) model() *sim.Director {
+	p.Helper()
+	rules, err := p.client.Ruleset(p.Context())
+	if err != nil {
+		p.Fatal(err)
+	}
+	model, err := ipvstest.NewDirector(rules, nil)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return model
+}
+
+// do runs a verb, which has to end with the status.
+func (p *place) do(want int, verb string, more ...string) {
+	p.Helper()
+	if status, out, errs := try(p.T, "", append(append([]string{verb}, p.flags...), more...)...); status != want {
+		p.Fatalf("localnode %s %q: status %d, want %d\n%s%s", verb, more, status, want, out, errs)
+	}
+}
+
+// weigh changes a server's weight as an operator does.
+func (p *place) weigh(i int, weight uint32) {
+	p.Helper()
+	d := ipvs.Destination{Addr: netip.AddrPortFrom(p.RealServers[i].Addr, p.vip.Port()), Forward: ipvs.Route, Weight: weight}
+	if err := p.client.SetDestination(p.Context(), p.id, d); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// The director as a server, in each way.
+func TestIntegrationLocalNode(t *testing.T) {
+	nstest.RequireKernel(t)
+	lab := nstest.NewLab(t, nstest.LabConfig{Direct: true})
+	for _, rs := range lab.RealServers {
+		rs.NS.HideVIP(t, lab.VIP)
+		rs.NS.HideVIP(t, lab.VIP6)
+	}
+	t.Run("sorry", func(t *testing.T) { testSorry(newPlace(t, lab, lab.VIP, 80)) })
+	t.Run("share by routing, IPv4", func(t *testing.T) { testShare(newPlace(t, lab, lab.VIP, 81), "Route") })
+	t.Run("share by routing, IPv6", func(t *testing.T) { testShare(newPlace(t, lab, lab.VIP6, 81), "Route") })
+	t.Run("spill by fo", func(t *testing.T) { testSpill(newPlace(t, lab, lab.VIP, 82), "fo") })
+	t.Run("spill by ovf", func(t *testing.T) { testSpill(newPlace(t, lab, lab.VIP, 83), "ovf") })
+	t.Run("share by masquerading", func(t *testing.T) {
+		lab := nstest.NewLab(t, nstest.LabConfig{}) // answers have to come through the director
+		testShare(newPlace(t, lab, lab.VIP, 80), "Masq")
+	})
+}
+
+// The sorry server: real clients get its page while both servers have weight 0, and at no other time.
+func testSorry(p *place) {
+	t := p.T
+	for _, rs := range p.RealServers {
+		rs.NS.ServeHTTP(t, p.vip, rs.Addr.String(), nil)
+	}
+	page := filepath.Join(t.TempDir(), "page")
+	if err := os.WriteFile(page, []byte("sorry"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	real := "-real=" + p.RealServers[0].Addr.String() + "," + p.RealServers[1].Addr.String()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out, errs bytes.Buffer
+	ended := make(chan int)
+	go func() {
+		args := append([]string{"start", "-watch", "-interval", "100ms", "-page", page, real}, p.flags...)
+		ended <- run(ctx, &setup.Env{Name: "localnode", Stdout: &out, Stderr: &errs}, args)
+	}()
+	get := func() string {
+		resp, err := p.Clients[0].NS.HTTPClient(netip.Addr{}).Get("http://" + p.vip.String() + "/")
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || (resp.StatusCode == http.StatusServiceUnavailable) != (string(body) == "sorry") {
+			t.Errorf("status %d, %q, %v", resp.StatusCode, body, err)
+		}
+		return strings.TrimSpace(string(body))
+	}
+	await := func(sorry bool) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); (get() == "sorry") != sorry; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("sorry: want %v, got %q", sorry, get())
+			}
+		}
+		for range 4 {
+			if got := get(); (got == "sorry") != sorry || !sorry && got != p.RealServers[0].Addr.String() && got != p.RealServers[1].Addr.String() {
+				t.Errorf("sorry %v: %q", sorry, got)
+			}
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); get() != p.RealServers[0].Addr.String(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the first server does not answer")
+		}
+	}
+	p.do(setup.ExitOK, "status", real)
+	await(false)
+	p.weigh(0, 0)
+	time.Sleep(150 * time.Millisecond)
+	await(false)
+	p.weigh(1, 0)
+	await(true)
+	p.weigh(0, 1)
+	await(false)
+	cancel()
+	if status := <-ended; status != setup.ExitOK || errs.Len() > 0 {
+		t.Errorf("status %d, %s", status, &errs)
+	}
+	p.do(setup.ExitError, "status", real) // nothing serves the page
+	p.do(setup.ExitOK, "stop")
+	if list, err := p.client.Services(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("services after stop: %v, %v", list, err)
+	}
+	if t.Failed() {
+		t.Logf("output:\n%s", &out)
+	}
+}
+
+// The director as a member: real clients get what the model says.
+func testShare(p *place, method string) {
+	t := p.T
+	p.Director.ServeHTTP(t, p.vip, p.localName(), nil)
+	for _, rs := range p.RealServers {
+		addr := p.vip
+		if method == "Masq" {
+			addr = netip.AddrPortFrom(rs.Addr, p.vip.Port())
+		}
+		rs.NS.ServeHTTP(t, addr, rs.Addr.String(), nil)
+	}
+	real := "-real=" + p.RealServers[0].Addr.String() + "=2," + p.RealServers[1].Addr.String()
+	flags := []string{real, "-share", "2", "-scheduler", "wrr", "-method", method}
+	p.do(setup.ExitOK, "start", flags...)
+	p.do(setup.ExitOK, "status", flags...)
+	model := p.model()
+	client := p.Clients[0]
+	if p.vip.Addr().Is6() {
+		client.Addr = client.Addr6
+	}
+	answers := make(map[string]int)
+	for i := range 10 {
+		flow := ipvstest.Flow(netip.AddrPortFrom(client.Addr, uint16(30000+i)), p.id)
+		want := model.Establish(flow)
+		got, err := client.NS.AskHTTP(netip.Addr{}, p.vip)
+		if err != nil || want.Verdict != sim.Forwarded || got != want.Dest.Addr().String() {
+			t.Fatalf("request %d: answered by %q, %v, and the model says %v", i, got, err, want)
+		}
+		answers[got]++
+	}
+	if answers[p.localName()] != 4 {
+		t.Errorf("%v", answers)
+	}
+	p.do(setup.ExitOK, "stop")
+}
+
+// localName is the name of the local node.
+func (p *place) localName() string {
+	if p.vip.Addr().Is6() {
+		return "::1"
+	}
+	return "127.0.0.1"
+}
+
+// Real connections that stay open spill as the model says.
+func testSpill(p *place, scheduler string) {
+	t := p.T
+	p.Director.ServeTCP(t, p.vip, "127.0.0.1")
+	for _, rs := range p.RealServers {
+		rs.NS.ServeTCP(t, p.vip, rs.Addr.String())
+	}
+	real := "-real=" + p.RealServers[0].Addr.String() + "=2," + p.RealServers[1].Addr.String() + "=1"
+	p.do(setup.ExitOK, "start", real, "-spill", "4", "-scheduler", scheduler)
+	model := p.model()
+	var got, want []string
+	for i := range 7 {
+		conn, err := p.Clients[0].NS.Dial("tcp", netip.AddrPort{}, p.vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		name := make([]byte, 64)
+		n, err := conn.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, strings.TrimSpace(string(name[:n])))
+		r := model.Establish(ipvstest.Flow(netip.AddrPortFrom(p.Clients[0].Addr, uint16(30000+i)), p.id))
+		if r.Verdict != sim.Forwarded {
+			t.Fatalf("the model says %v", r.Verdict)
+		}
+		want = append(want, r.Dest.Addr().String())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) || got[0] != "127.0.0.1" || got[3] != "127.0.0.1" || got[4] == "127.0.0.1" {
+		t.Errorf("got %v, and the model says %v", got, want)
+	}
+	t.Log(got)
+	p.do(setup.ExitOK, "stop")
+}
