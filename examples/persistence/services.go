@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/ipvs"
+)
+
+// ids are the virtual services of a kind.
+func (o *options) ids() (list []ipvs.ServiceID) {
+	switch o.kind {
+	case ppc:
+		for _, p := range o.ports {
+			list = append(list, ipvs.ServiceID{Protocol: p.protocol, Addr: netip.AddrPortFrom(o.vip, p.number)})
+		}
+	case pcc:
+		list = append(list, ipvs.ServiceID{Protocol: o.protocol, Addr: netip.AddrPortFrom(o.vip, 0)})
+	case pnmpp:
+		family := ipvs.IPv4
+		if o.vip.Is6() {
+			family = ipvs.IPv6
+		}
+		list = append(list, ipvs.Mark(o.mark, family))
+	}
+	return list
+}
+
+// tables are the services with their real servers.
+func (o *options) tables(c *ipvs.Client) (list []*setup.Table) {
+	for _, id := range o.ids() {
+		s := setup.NewService(id.Protocol, o.vip, 0)
+		s.ID, s.Scheduler, s.Flags, s.Timeout = id, o.scheduler, ipvs.Persistent, o.timeout
+		if o.mask > 0 {
+			s.Netmask = ipvs.MaskBits(id.AddrFamily(), o.mask)
+		}
+		list = append(list, &setup.Table{
+			Client: c, Program: "persistence", Service: s, Forward: o.forward,
+			Destinations: o.real.Destinations(id.Addr.Port(), ipvs.Destination{Forward: o.forward}), // port 0 keeps each packet's
+		})
+	}
+	return list
+}
+
+// others are services of the same virtual address that are not of this kind, ports and mark.
+func (o *options) others(ctx context.Context, c *ipvs.Client) (list []ipvs.ServiceID, err error) {
+	services, err := c.Services(ctx)
+	for _, s := range services {
+		if !s.ID.IsMark() && s.ID.Addr.Addr() == o.vip && !slices.Contains(o.ids(), s.ID) {
+			list = append(list, s.ID)
+		}
+	}
+	return list, err
+}
+
+// markOf is the mark that the rule gives packets for a port; 0 is none.
+func (o *options) markOf(p port) uint32 {
+	if o.kind == pnmpp && slices.Contains(o.ports, p) {
+		return o.mark
+	}
+	return 0
+}
