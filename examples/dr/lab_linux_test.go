@@ -15,7 +15,6 @@ import (
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
-	"github.com/golvs/lvs/ipvs"
 )
 
 // lab is one network with a client that has several addresses, a director and three real servers.
@@ -143,17 +142,10 @@ func (l *lab) round(t *testing.T, network, scheduler string, directorFirst bool)
 	for i := range 8 {
 		clients = append(clients, addr(20+i))
 	}
-	answers := setuptest.Requests(t, l.director.Path(), ipvs.ServiceID{Protocol: ipvs.TCP, Addr: service}, 100,
-		clients, func(client netip.Addr) (string, error) {
-			host, err := l.client.AskHTTP(client, service)
-			if err != nil {
-				return "", err
-			}
-			return addr(host).String(), nil
-		})
-	if t.Logf("%v, %s: %v", vip, scheduler, answers); len(answers) < 2 {
-		t.Errorf("%v: only %v", vip, answers)
-	}
+	answers := setuptest.Load{
+		Director: l.director.Path(), Service: service, Clients: clients, Count: 100, FirstPort: 20000, Dial: l.client.Dial,
+		Server: func(host string) netip.Addr { return addr(host) },
+	}.Requests(t)
 	if directorFirst {
 		do(l.director, "stop", "-dev", "eth0")
 	}
@@ -170,7 +162,7 @@ func (l *lab) round(t *testing.T, network, scheduler string, directorFirst bool)
 	frames := atClient.Stop()
 	want := make(map[string]bool)
 	for i, ns := range l.real {
-		if answers[addr(11+i).String()] > 0 {
+		if answers[addr(11+i)] > 0 {
 			want[ns.Link(t, "eth0").MAC.String()] = true
 		}
 	}

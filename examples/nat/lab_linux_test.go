@@ -10,7 +10,6 @@ import (
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
-	"github.com/golvs/lvs/ipvs"
 )
 
 // lab has a client with several addresses in one network, and three real servers in another; the director is in both. The
@@ -104,14 +103,10 @@ func requests(t *testing.T, l *lab, network, inner string, service netip.AddrPor
 	for i := range 8 {
 		clients = append(clients, addr(network, 20+i))
 	}
-	answers := setuptest.Requests(t, l.director.Path(), ipvs.ServiceID{Protocol: ipvs.TCP, Addr: service}, count, clients,
-		func(client netip.Addr) (string, error) {
-			host, err := l.client.AskHTTP(client, service)
-			return inner + host, err
-		})
-	if t.Logf("%v: %v", service, answers); len(answers) < 2 {
-		t.Errorf("%v: only %v", service, answers)
-	}
+	setuptest.Load{
+		Director: l.director.Path(), Service: service, Clients: clients, Count: count, FirstPort: 20000, Dial: l.client.Dial,
+		Server: func(host string) netip.Addr { return netip.MustParseAddr(inner + host) },
+	}.Requests(t)
 }
 
 // All is built by the program: requests are balanced as the model says, each answer passes the director, and afterwards

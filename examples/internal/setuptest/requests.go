@@ -1,20 +1,74 @@
 package setuptest
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 	"github.com/golvs/lvs/sched/sim"
 )
 
-// Requests makes the clients ask a service of the director in a network namespace, one after the other, and compares each
-// answer with what the model says about the director's table as it is: the address of the real server. It fails at the
-// first difference, and returns how often each real server has answered.
-func Requests(t testing.TB, director string, id ipvs.ServiceID, count int, clients []netip.Addr, get func(client netip.Addr) (server string, err error)) map[string]int {
+// Load is what clients ask of a virtual TCP service.
+type Load struct {
+	Director string // its network namespace
+	Service  netip.AddrPort
+	Clients  []netip.Addr
+	Count    int
+
+	// FirstPort is the port that the first request comes from; the others count up. A client that uses a port again before
+	// the director has forgotten its last connection is not scheduled, but sent to the same server.
+	FirstPort uint16
+
+	// Dial opens a connection in the clients' network namespace.
+	Dial func(network string, src, dst netip.AddrPort) (net.Conn, error)
+
+	// Server returns the address of the real server that gave an answer.
+	Server func(answer string) netip.Addr
+}
+
+// Requests makes the clients take turns in asking the service over HTTP, and compares each answer with what the model says
+// about the director's table as it is. It fails at the first difference, and returns how often each real server has answered.
+func (l Load) Requests(t testing.TB) map[netip.Addr]int {
 	t.Helper()
-	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNS: director})
+	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: l.Service}
+	model := l.model(t)
+	answers := make(map[netip.Addr]int)
+	for i := range l.Count {
+		client := netip.AddrPortFrom(l.Clients[i%len(l.Clients)], l.FirstPort+uint16(i))
+		flow := ipvstest.Flow(client, id)
+		want := model.Establish(flow)
+		if want.Verdict != sim.Forwarded {
+			t.Fatalf("request %d of %v to %v: the model says %v", i, client, id, want.Verdict)
+		}
+		model.Close(flow)
+		answer, err := l.get(client)
+		if err != nil {
+			t.Fatalf("request %d of %v to %v, which the model sends to %v: %v", i, client, id, want.Dest, err)
+		}
+		got := l.Server(answer)
+		if got != want.Dest.Addr() {
+			t.Fatalf("request %d of %v to %v: answered by %v, and the model says %v", i, client, id, got, want.Dest)
+		}
+		answers[got]++
+	}
+	if len(answers) < 2 {
+		t.Errorf("%v: all requests were answered by %v", id, answers)
+	}
+	t.Logf("%v: %v", id, answers)
+	return answers
+}
+
+// model returns the director's table without a kernel.
+func (l Load) model(t testing.TB) *sim.Director {
+	t.Helper()
+	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNS: l.Director})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,27 +77,31 @@ func Requests(t testing.TB, director string, id ipvs.ServiceID, count int, clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	model, err := ipvstest.NewDirector(rules, nil)
+	d, err := ipvstest.NewDirector(rules, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers := make(map[string]int)
-	for i := range count {
-		client := clients[i%len(clients)]
-		flow := ipvstest.Flow(netip.AddrPortFrom(client, uint16(20000+i)), id)
-		want := model.Establish(flow)
-		if want.Verdict != sim.Forwarded {
-			t.Fatalf("request %d of %v to %v: the model says %v", i, client, id, want.Verdict)
-		}
-		model.Close(flow)
-		got, err := get(client)
-		if err != nil {
-			t.Fatalf("request %d of %v to %v: %v", i, client, id, err)
-		}
-		if got != want.Dest.Addr().String() {
-			t.Fatalf("request %d of %v to %v: answered by %s, and the model says %v", i, client, id, got, want.Dest)
-		}
-		answers[got]++
+	return d
+}
+
+// get asks once, over a connection of its own.
+func (l Load) get(client netip.AddrPort) (string, error) {
+	c := http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+				return l.Dial(network, client, l.Service)
+			},
+		},
 	}
-	return answers
+	resp, err := c.Get("http://" + l.Service.String() + "/")
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if closeErr := resp.Body.Close(); err == nil {
+		err = closeErr
+	}
+	return strings.TrimSpace(string(body)), err
 }

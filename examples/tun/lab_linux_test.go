@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/examples/internal/setuptest"
+	"github.com/golvs/lvs/internal/nstest"
+)
+
+// lab has a client with several addresses, a director and three real servers, each in a network of its own, joined by a
+// router. The real servers filter by the return path.
+type lab struct {
+	client, director *nstest.NS
+	real             []*nstest.NS
+}
+
+// addr returns an address of the lab: the same numbers in both families.
+func addr(six bool, network, host int) netip.Addr {
+	if six {
+		return netip.MustParseAddr(fmt.Sprintf("fd00:%d::%d", network, host))
+	}
+	return netip.MustParseAddr(fmt.Sprintf("10.0.%d.%d", network, host))
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	router := nstest.New(t)
+	router.SetSysctl(t, "net/ipv4/ip_forward", "1")
+	router.SetSysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	plug := func(network int, hosts ...int) *nstest.NS {
+		t.Helper()
+		ns := nstest.New(t)
+		port := fmt.Sprint("port", network)
+		nstest.Veth(t, ns, "eth0", router, port)
+		for _, six := range []bool{false, true} {
+			bits, all := 24, netip.MustParsePrefix("0.0.0.0/0")
+			if six {
+				bits, all = 64, netip.MustParsePrefix("::/0")
+			}
+			router.AddAddr(t, port, netip.PrefixFrom(addr(six, network, 254), bits))
+			for _, h := range hosts {
+				ns.AddAddr(t, "eth0", netip.PrefixFrom(addr(six, network, h), bits))
+			}
+			ns.AddRoute(t, nstest.Route{Dst: all, Via: addr(six, network, 254)})
+		}
+		return ns
+	}
+	l := &lab{client: plug(1, 20, 21, 22, 23, 24, 25, 26, 27), director: plug(2, 1)}
+	for i := range 3 {
+		ns := plug(11+i, 11)
+		ns.SetSysctl(t, "net/ipv4/conf/all/rp_filter", "1")
+		ns.ServeHTTP(t, netip.MustParseAddrPort("[::]:80"), fmt.Sprint(11+i), nil)
+		l.real = append(l.real, ns)
+	}
+	return l
+}
+
+// do runs the program for a namespace, which has to end with a status.
+func do(t *testing.T, want int, ns *nstest.NS, args ...string) string {
+	t.Helper()
+	status, out, errs := run(t, "", append(args, "-netns", ns.Path())...)
+	if status != want {
+		t.Fatalf("tun %v: status %d, want %d; %s\n%s", args, status, want, errs, out)
+	}
+	return out
+}
+
+// path says how many answers of a service are among the frames that passed a device of the director, and by which protocol
+// packets left for the real servers.
+func path(frames []nstest.Frame, service netip.AddrPort, servers []netip.Addr) (answers int, protocols map[uint8]int) {
+	protocols = make(map[uint8]int)
+	for _, f := range frames {
+		p, err := f.Packet()
+		if err != nil {
+			continue
+		}
+		if p.Src == service {
+			answers++
+		}
+		for _, s := range servers {
+			if f.Outgoing && p.Dst.Addr() == s && p.Proto != nstest.TCP && p.Proto != nstest.ICMPv6 {
+				protocols[p.Proto]++
+			}
+		}
+	}
+	return answers, protocols
+}
+
+// All is built by the program, for each way to wrap packets and both families: requests are balanced as the model says,
+// packets reach the real servers wrapped, answers do not pass the director, and afterwards everything is as before.
+func TestIntegrationRequests(t *testing.T) {
+	nstest.RequireKernel(t)
+	l := newLab(t)
+	stations := append([]*nstest.NS{l.director}, l.real...)
+	var before []setuptest.State
+	for _, ns := range stations {
+		before = append(before, setuptest.Read(t, ns.Path()))
+	}
+	tests := []struct {
+		flags     string
+		six       bool // the VIP
+		outer     bool // the real servers' addresses are IPv6
+		protocol  uint8
+		count     int
+		scheduler string
+		rip       bool
+	}{
+		{"-type ipip", false, false, nstest.IPIP, 100, "wrr", false},
+		{"-type gue -tun-port 5555", false, false, nstest.UDP, 100, "wrr", false},
+		{"-type gre", false, false, nstest.GRE, 100, "sh", false},
+		{"-type ipip", true, true, nstest.IPv6, 100, "wrr", false},
+		{"-type gue -tun-port 5556", true, true, nstest.UDP, 100, "wrr", false},
+		{"-type gre", true, true, nstest.GRE, 100, "sh", false},
+		{"-type gre -csum", false, false, nstest.GRE, 12, "rr", true},
+		{"-type gue -tun-port 5555 -csum", true, false, nstest.UDP, 12, "rr", true},
+		{"-type ipip", true, false, nstest.IPv6, 12, "rr", true},
+		{"-type ipip", false, true, nstest.IPIP, 12, "rr", true},
+	}
+	for round, tt := range tests {
+		name := fmt.Sprintf("%s, VIP IPv6 %t, outer IPv6 %t", tt.flags, tt.six, tt.outer)
+		service := netip.AddrPortFrom(addr(tt.six, 2, 100), 80)
+		flags := append([]string{"-vip", service.Addr().String()}, strings.Fields(tt.flags)...)
+		var words []string
+		var servers, clients []netip.Addr
+		for i := range l.real {
+			servers = append(servers, addr(tt.outer, 11+i, 11))
+			words = append(words, fmt.Sprintf("%v=%d", servers[i], 3-i))
+		}
+		for i := range 8 {
+			clients = append(clients, addr(tt.six, 1, 20+i))
+		}
+		director := append([]string{"-dev", "eth0", "-real", strings.Join(words, ","), "-scheduler", tt.scheduler}, flags...)
+		for i, ns := range l.real {
+			server := append([]string{"-role", "realserver"}, flags...)
+			if tt.rip {
+				server = append(server, "-rip", servers[i].String())
+			}
+			do(t, setup.ExitOK, ns, append([]string{"start"}, server...)...)
+			if i == 0 {
+				do(t, setup.ExitOK, ns, append([]string{"status"}, server...)...)
+			}
+		}
+		do(t, setup.ExitOK, l.director, append([]string{"start"}, director...)...)
+		out := do(t, setup.ExitOK, l.director, append([]string{"status"}, director...)...)
+		if !strings.Contains(out, "fit on the way to") {
+			t.Errorf("%s: status:\n%s", name, out)
+		}
+		captured := l.director.Capture(t, "eth0")
+		setuptest.Load{
+			Director: l.director.Path(), Service: service, Clients: clients, Count: tt.count, Dial: l.client.Dial,
+			FirstPort: uint16(20000 + 100*round),
+			Server: func(answer string) netip.Addr {
+				network, err := strconv.Atoi(answer)
+				if err != nil {
+					t.Errorf("%s: answer %q", name, answer)
+				}
+				return addr(tt.outer, network, 11)
+			},
+		}.Requests(t)
+		passed, protocols := path(captured.Stop(), service, servers)
+		if passed != 0 || len(protocols) != 1 || protocols[tt.protocol] < 3*tt.count {
+			t.Errorf("%s: %d answers passed the director, packets left by protocols %v, want %d", name, passed, protocols, tt.protocol)
+		}
+		do(t, setup.ExitOK, l.director, "stop", "-vip", service.Addr().String(), "-dev", "eth0")
+		for _, ns := range l.real {
+			do(t, setup.ExitOK, ns, "stop", "-role", "realserver", "-vip", service.Addr().String())
+		}
+	}
+	for i, ns := range stations {
+		if diff := before[i].Diff(setuptest.Read(t, ns.Path())); diff != nil {
+			t.Errorf("station %d is not as before:\n%s", i, strings.Join(diff, "\n"))
+		}
+	}
+}
