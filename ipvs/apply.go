@@ -37,7 +37,8 @@ func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (R
 	fail := func(r Report, err error) (Report, error) {
 		return r, (&operation{name: "apply ruleset"}).fail(err)
 	}
-	if err := want.validate(); err != nil {
+	index, err := want.validate()
+	if err != nil {
 		return fail(Report{}, err)
 	}
 	if opts.Owned != nil {
@@ -48,12 +49,15 @@ func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (R
 		}
 	}
 	var total Report
+	var have Snapshot
 	for try := 1; ; try++ {
-		have, err := c.Ruleset(ctx)
-		if err != nil {
+		if err := c.SnapshotInto(ctx, &have); err != nil {
 			return fail(total, err)
 		}
-		changes := Diff(have, want, &opts.DiffOptions)
+		var changes []Change
+		if !have.matches(&want, index, &opts.DiffOptions) {
+			changes = Diff(have.Ruleset(), want, &opts.DiffOptions)
+		}
 		if opts.DryRun {
 			return Report{changes, make([]Outcome, len(changes))}, nil
 		}
@@ -85,6 +89,9 @@ func (r *Report) add(other Report, which func(Outcome) bool) {
 func conflict(r *Report) bool {
 	for i := range r.Outcomes {
 		err := r.Outcomes[i].Err
+		if err == nil {
+			continue
+		}
 		for _, target := range []error{ErrServiceExists, ErrDestinationExists, ErrNoService, ErrNoDestination, ErrDaemonRuns, ErrNoDaemon} {
 			if errors.Is(err, target) {
 				return true

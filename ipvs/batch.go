@@ -139,11 +139,9 @@ func (c *Client) do(ctx context.Context, changes []Change, stop bool) (Report, e
 // wellFormed refuses a list of changes of which one is not well formed.
 func wellFormed(r *Report) bool {
 	ok := true
-	var scratch []byte
+	var last lastService
 	for i := range r.Changes {
-		b, err := r.Changes[i].appendRequest(scratch[:0])
-		scratch = b
-		if err != nil {
+		if err := r.Changes[i].check(&last); err != nil {
 			o := r.Changes[i].operation()
 			r.Outcomes[i] = Outcome{Failed, o.fail(err)}
 			ok = false
@@ -166,11 +164,12 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 	}
 	first, last, fence := l.seq+1, 0, false
 	l.out = l.out[:0]
+	l.last.known = false
 	for n < limit && len(l.out) < batchBytes {
 		last = len(l.out)
 		l.seq++
 		l.out = beginMessage(l.out, l.family, flagRequest, l.seq, changes[n].command())
-		if l.out, err = changes[n].appendRequest(l.out); err != nil {
+		if l.out, err = changes[n].appendRequest(l.out, &l.last); err != nil {
 			return 0, err
 		}
 		finishMessage(l.out, last)
@@ -221,12 +220,6 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 		return n, nil
 	}
 	return l.batch(changes, outcomes, single)
-}
-
-// command returns the command that makes the change.
-func (c *Change) command() uint8 {
-	o := c.operation()
-	return o.cmd
 }
 
 // receiveBatch reads answers until that to the last request. A change before it without an answer took effect. If answers

@@ -2,7 +2,6 @@ package ipvs
 
 import (
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -110,32 +109,83 @@ func (c Change) String() string {
 
 // operation returns what an error about the change says.
 func (c *Change) operation() operation {
-	o := operation{name: c.Kind.String(), service: c.Service.ID}
+	o := operation{name: c.Kind.String(), cmd: c.command(), service: c.Service.ID}
 	switch c.Kind {
-	case ServiceAdd:
-		o.cmd, o.withPE = cmdNewService, c.Service.PE != ""
-	case ServiceSet:
-		o.cmd, o.withPE = cmdSetService, c.Service.PE != ""
-	case ServiceDelete:
-		o.cmd = cmdDelService
-	case DestinationAdd:
-		o.cmd, o.dest = cmdNewDest, c.Destination.Addr
-	case DestinationSet:
-		o.cmd, o.dest = cmdSetDest, c.Destination.Addr
-	case DestinationDelete:
-		o.cmd, o.dest = cmdDelDest, c.Destination.Addr
-	case TimeoutsSet:
-		o.cmd = cmdSetConfig
-	case DaemonStart:
-		o.cmd = cmdNewDaemon
-	case DaemonStop:
-		o.cmd = cmdDelDaemon
+	case ServiceAdd, ServiceSet:
+		o.withPE = c.Service.PE != ""
+	case DestinationAdd, DestinationSet, DestinationDelete:
+		o.dest = c.Destination.Addr
 	}
 	return o
 }
 
+var changeCommands = [...]uint8{
+	ServiceAdd: cmdNewService, ServiceSet: cmdSetService, ServiceDelete: cmdDelService,
+	DestinationAdd: cmdNewDest, DestinationSet: cmdSetDest, DestinationDelete: cmdDelDest,
+	TimeoutsSet: cmdSetConfig, DaemonStart: cmdNewDaemon, DaemonStop: cmdDelDaemon,
+}
+
+// command returns the command that makes the change.
+func (c *Change) command() uint8 {
+	if int(c.Kind) < len(changeCommands) {
+		return changeCommands[c.Kind]
+	}
+	return 0
+}
+
+// lastService is the service that the change before was about: many changes that follow one another are about the
+// destinations of one. Its zero value has none.
+type lastService struct {
+	given  ServiceID // as the change has it
+	known  bool
+	family Family
+	nest   []byte // names it in a request
+}
+
+// use checks the identity of a change's service.
+func (l *lastService) use(id *ServiceID) error {
+	if l.known && l.given == *id {
+		return nil
+	}
+	l.known = false
+	c, err := id.canonical()
+	if err != nil {
+		return prefixField("ID", err)
+	}
+	l.given, l.known = *id, true
+	l.family = c.AddrFamily()
+	l.nest = appendServiceID(l.nest[:0], c)
+	return nil
+}
+
+// check says whether the change is well formed.
+func (c *Change) check(last *lastService) error {
+	switch c.Kind {
+	case DestinationAdd, DestinationSet:
+		if err := last.use(&c.Service.ID); err != nil {
+			return err
+		}
+		_, err := c.Destination.checked(last.family)
+		return err
+	case DestinationDelete:
+		if err := last.use(&c.Service.ID); err != nil {
+			return err
+		}
+		_, err := canonicalAddr("Addr", c.Destination.Addr)
+		return err
+	case ServiceAdd, ServiceSet:
+		_, err := c.Service.canonical(c.Kind == ServiceAdd)
+		return err
+	case ServiceDelete:
+		_, err := c.Service.ID.canonical()
+		return err
+	}
+	_, err := c.appendRequest(nil, last)
+	return err
+}
+
 // appendRequest checks the change and appends its attributes to a request.
-func (c *Change) appendRequest(b []byte) ([]byte, error) {
+func (c *Change) appendRequest(b []byte, last *lastService) ([]byte, error) {
 	switch c.Kind {
 	case ServiceAdd, ServiceSet:
 		s, err := c.Service.canonical(c.Kind == ServiceAdd)
@@ -150,25 +200,23 @@ func (c *Change) appendRequest(b []byte) ([]byte, error) {
 		}
 		return appendServiceID(b, id), nil
 	case DestinationAdd, DestinationSet:
-		id, err := c.Service.ID.canonical()
-		if err != nil {
-			return b, prefixField("ID", err)
+		if err := last.use(&c.Service.ID); err != nil {
+			return b, err
 		}
-		d, err := c.Destination.canonical(id.AddrFamily())
+		addr, err := c.Destination.checked(last.family)
 		if err != nil {
 			return b, err
 		}
-		return appendDestination(appendServiceID(b, id), &d), nil
+		return appendDestination(append(b, last.nest...), &c.Destination, addr), nil
 	case DestinationDelete:
-		id, err := c.Service.ID.canonical()
-		if err != nil {
-			return b, prefixField("ID", err)
-		}
-		var addr netip.AddrPort
-		if addr, err = canonicalAddr("Addr", c.Destination.Addr); err != nil {
+		if err := last.use(&c.Service.ID); err != nil {
 			return b, err
 		}
-		return appendDestinationID(appendServiceID(b, id), addr), nil
+		addr, err := canonicalAddr("Addr", c.Destination.Addr)
+		if err != nil {
+			return b, err
+		}
+		return appendDestinationID(append(b, last.nest...), addr), nil
 	case TimeoutsSet:
 		s, err := c.Timeouts.seconds()
 		if err != nil {

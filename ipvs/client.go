@@ -371,7 +371,7 @@ func (e *textError) Unwrap() error { return e.err }
 // change makes one change.
 func (c *Client) change(ctx context.Context, ch Change) error {
 	o := ch.operation()
-	attrs, err := ch.appendRequest(nil)
+	attrs, err := ch.appendRequest(nil, new(lastService))
 	if err != nil {
 		return o.fail(err)
 	}
@@ -502,9 +502,9 @@ func (c *Client) destinations(ctx context.Context, o operation, id ServiceID) ([
 	if err != nil {
 		return nil, o.fail(err)
 	}
-	list := []DestinationStatus{}
+	var list []DestinationStatus
 	if err := c.exchange(ctx, func(l *link) (err error) {
-		list, err = l.destinations(id, list)
+		list, err = l.destinations(id, nil)
 		return err
 	}); err != nil {
 		return nil, o.fail(err)
@@ -512,18 +512,12 @@ func (c *Client) destinations(ctx context.Context, o operation, id ServiceID) ([
 	return list, nil
 }
 
-// destinations appends the destinations of a service. A dump of a service that is not there, or is removed during the
+// destinations returns the destinations of a service. A dump of a service that is not there, or is removed during the
 // dump, just ends, so that only a service that exists afterwards has given its whole list.
-func (l *link) destinations(id ServiceID, list []DestinationStatus) ([]DestinationStatus, error) {
-	family := id.AddrFamily()
-	if err := l.request(&request{
-		cmd: cmdGetDest, flags: flagDump,
-		attrs: func(b []byte) []byte { return appendServiceID(b, id) },
-		reply: func(b []byte) error {
-			list = append(list, DestinationStatus{})
-			return decodeDestination(b, family, &list[len(list)-1])
-		},
-	}); err != nil {
+func (l *link) destinations(id ServiceID, older []DestinationStatus) ([]DestinationStatus, error) {
+	var a arena
+	a.begin(older)
+	if err := l.listDestinations(id, &a); err != nil {
 		return nil, err
 	}
 	if l.parts != 1 {
@@ -532,7 +526,7 @@ func (l *link) destinations(id ServiceID, list []DestinationStatus) ([]Destinati
 			return nil, err
 		}
 	}
-	return list, nil
+	return a.end(), nil
 }
 
 // Destination returns one destination. The error matches [ErrNoService] or [ErrNoDestination]. The kernel has no

@@ -181,7 +181,7 @@ func FuzzDestinationRoundTrip(f *testing.F) {
 			}
 			return
 		}
-		got := appendDestination(nil, &d)
+		got := appendDestination(nil, &d, d.Addr)
 		want, err := referenceDestination(d)
 		if err != nil {
 			t.Fatal(err)
@@ -263,9 +263,19 @@ func FuzzDecode(f *testing.F) {
 				}
 			}
 			for _, family := range []Family{IPv4, IPv6} {
-				var d DestinationStatus
-				if decodeDestination(p, family, &d) == nil && !d.Addr.IsValid() {
-					t.Fatal("destination without an address")
+				var d, plain DestinationStatus
+				if decodeDestination(p, family, &d) == nil {
+					if !d.Addr.IsValid() {
+						t.Fatal("destination without an address")
+					}
+					// What knows the places finds the same as what looks for each attribute.
+					nest, err := findNest(p, attrDest)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := decodeDestinationNest(nest, family, &plain); err != nil || plain != d {
+						t.Fatalf("%+v, %v\n%+v", plain, err, d)
+					}
 				}
 			}
 			_, _ = decodeInfo(p)
@@ -301,6 +311,46 @@ func compareWalkers(t *testing.T, b []byte) {
 	}
 	if fmt.Sprint(ours) != fmt.Sprint(theirs) {
 		t.Fatalf("attributes\nours  %v\ntheirs %v", ours, theirs)
+	}
+}
+
+// The usual shape of a destination is read from fixed places, every field from its own, and over whatever was there.
+func TestDecodeDestinationFast(t *testing.T) {
+	const name = "23-get-dest-dump-gue"
+	b := payload(t, name, frame(t, name)[nlmHdrLen])
+	// Distinct values wherever there is one: the content of each attribute counts on.
+	next := byte(1)
+	var fill func(b []byte, nested bool)
+	fill = func(b []byte, nested bool) {
+		a := attrs{rest: b}
+		for a.next() {
+			switch {
+			case !nested && (a.typ == destStats || a.typ == destStats64):
+				fill(a.val, true)
+			case !nested && a.typ == destFamily:
+			case !nested && a.typ == destForward:
+				a.val[0] = 5
+			default:
+				for i := range a.val {
+					a.val[i] = next
+					next++
+				}
+			}
+		}
+	}
+	fill(b[4:], false)
+	fast := DestinationStatus{Stats: Stats{Narrow: true}}
+	if usual := differs(b, 336, attrDest) == 0 && decodeDestinationFast((*[destinationNest]byte)(b[4:]), &fast); !usual && host.Uint16([]byte{1, 0}) == 1 {
+		t.Fatal("the usual shape is not known")
+	} else if !usual {
+		return // a big-endian machine
+	}
+	var plain DestinationStatus
+	if err := decodeDestinationNest(b[4:], IPv4, &plain); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plain, fast, equateAddrs); diff != "" || fast.Stats.OutByteRate == 0 {
+		t.Fatalf("destination (-attribute by attribute +at once):\n%s", diff)
 	}
 }
 
@@ -428,7 +478,7 @@ func BenchmarkEncodeDestination(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = beginMessage(buf[:0], 34, flagRequest|flagAck, 1, cmdNewDest)
-		buf = appendDestination(appendServiceID(buf, goldenTCP.ID), &d)
+		buf = appendDestination(appendServiceID(buf, goldenTCP.ID), &d, d.Addr)
 		finishMessage(buf, 0)
 	}
 }

@@ -229,10 +229,20 @@ func decodeService(b []byte, s *ServiceStatus) error {
 // decodeDestination reads a message of cmdNewDest. Kernels before 3.18 do not say the destination's family: it is the
 // service's.
 func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
+	// Most often the nest is all that there is.
+	const fast = 4 + destinationNest
+	if len(b) == fast && differs(b, fast, attrDest) == 0 && decodeDestinationFast((*[destinationNest]byte)(b[4:]), d) {
+		return nil
+	}
 	nest, err := findNest(b, attrDest)
 	if err != nil {
 		return err
 	}
+	return decodeDestinationNest(nest, family, d)
+}
+
+// decodeDestinationNest reads the nest of a destination of any shape.
+func decodeDestinationNest(nest []byte, family Family, d *DestinationStatus) error {
 	var (
 		addr  []byte
 		port  uint16
@@ -291,6 +301,60 @@ func decodeDestination(b []byte, family Family, d *DestinationStatus) error {
 	return err
 }
 
+// differs returns 0 if an attribute of that length, header included, and type begins at p. It never is 0 where integers
+// are big-endian: there the lengths that it is asked for would be thousands of bytes.
+func differs(p []byte, n, typ uint32) uint32 { return binary.LittleEndian.Uint32(p) ^ (n | typ<<16) }
+
+// destinationNest is the size of a destination's nest as Linux 5.3 and newer write it where 64-bit values need no padding.
+const destinationNest = 332
+
+// decodeDestinationFast reads a nest with every attribute at its usual place, and reports whether it was one. Whatever it
+// refuses is not wrong but another shape.
+func decodeDestinationFast(p *[destinationNest]byte, d *DestinationStatus) bool {
+	const (
+		narrow = 116 // where the two statistics begin
+		wide   = narrow + 92
+	)
+	wrong := differs(p[0:], 20, destAddr) |
+		differs(p[20:], 6, destPort) |
+		differs(p[28:], 8, destForward) |
+		differs(p[36:], 8, destWeight) |
+		differs(p[44:], 5, destTunType) |
+		differs(p[52:], 6, destTunPort) |
+		differs(p[60:], 6, destTunFlags) |
+		differs(p[68:], 8, destUpper) |
+		differs(p[76:], 8, destLower) |
+		differs(p[84:], 8, destActive) |
+		differs(p[92:], 8, destInactive) |
+		differs(p[100:], 8, destPersistent) |
+		differs(p[108:], 6, destFamily) |
+		differs(p[narrow:], 92, destStats) |
+		differs(p[wide:], 124, destStats64)
+	forward := host.Uint32(p[32:])
+	if wrong != 0 || forward > math.MaxUint8 || !decodeStats64Fast(p[wide+4:], &d.Stats) {
+		return false
+	}
+	var addr netip.Addr
+	switch Family(host.Uint16(p[112:])) {
+	case IPv4:
+		addr = netip.AddrFrom4([4]byte(p[4:8]))
+	case IPv6:
+		addr = netip.AddrFrom16([16]byte(p[4:20]))
+	default:
+		return false
+	}
+	d.Addr = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(p[24:]))
+	d.Forward = ForwardMethod(forward)
+	d.Weight = host.Uint32(p[40:])
+	d.Tunnel = TunnelOptions{TunnelType(p[48]), binary.BigEndian.Uint16(p[56:]), TunnelFlags(host.Uint16(p[64:]))}
+	d.UpperThreshold = host.Uint32(p[72:])
+	d.LowerThreshold = host.Uint32(p[80:])
+	d.Active = host.Uint32(p[88:])
+	d.Inactive = host.Uint32(p[96:])
+	d.Persistent = host.Uint32(p[104:])
+	return true
+}
+
 // decodeAddr reads the 16-byte field that the kernel sends for both families; an IPv4 address is its first four bytes.
 func decodeAddr(family Family, b []byte) (netip.Addr, error) {
 	switch {
@@ -317,10 +381,10 @@ func (n *statsNests) decode(s *Stats) error {
 }
 
 func decodeStats64(b []byte, s *Stats) error {
-	*s = Stats{}
 	if decodeStats64Fast(b, s) {
 		return nil
 	}
+	*s = Stats{}
 	a := attrs{rest: b}
 	for a.next() {
 		if p := statsField(s, a.typ); p != nil {
@@ -333,20 +397,34 @@ func decodeStats64(b []byte, s *Stats) error {
 // decodeStats64Fast reads the only form that has been seen where 64-bit values need no padding, ten attributes in
 // their order, and reports whether it was that one.
 func decodeStats64Fast(b []byte, s *Stats) bool {
-	const size = 12
-	if len(b) != 10*size {
+	const size = 120
+	if len(b) != size {
 		return false
 	}
-	var v [10]uint64
-	for i := range v {
-		attr := b[i*size : i*size+size]
-		if host.Uint16(attr) != size || host.Uint16(attr[2:]) != uint16(statsConns+i) {
-			return false
-		}
-		v[i] = host.Uint64(attr[4:])
+	p := (*[size]byte)(b)
+	if differs(p[0:], 12, statsConns)|
+		differs(p[12:], 12, statsInPkts)|
+		differs(p[24:], 12, statsOutPkts)|
+		differs(p[36:], 12, statsInBytes)|
+		differs(p[48:], 12, statsOutBytes)|
+		differs(p[60:], 12, statsCPS)|
+		differs(p[72:], 12, statsInPPS)|
+		differs(p[84:], 12, statsOutPPS)|
+		differs(p[96:], 12, statsInBPS)|
+		differs(p[108:], 12, statsOutBPS) != 0 {
+		return false
 	}
-	s.Connections, s.InPackets, s.OutPackets, s.InBytes, s.OutBytes = v[0], v[1], v[2], v[3], v[4]
-	s.ConnectionRate, s.InPacketRate, s.OutPacketRate, s.InByteRate, s.OutByteRate = v[5], v[6], v[7], v[8], v[9]
+	s.Connections = host.Uint64(p[4:])
+	s.InPackets = host.Uint64(p[16:])
+	s.OutPackets = host.Uint64(p[28:])
+	s.InBytes = host.Uint64(p[40:])
+	s.OutBytes = host.Uint64(p[52:])
+	s.ConnectionRate = host.Uint64(p[64:])
+	s.InPacketRate = host.Uint64(p[76:])
+	s.OutPacketRate = host.Uint64(p[88:])
+	s.InByteRate = host.Uint64(p[100:])
+	s.OutByteRate = host.Uint64(p[112:])
+	s.Narrow = false
 	return true
 }
 

@@ -70,28 +70,36 @@ type DestinationStatus struct {
 
 // canonical checks the destination before it is sent for a service of a family.
 func (d Destination) canonical(family Family) (Destination, error) {
+	addr, err := d.checked(family)
+	if err == nil {
+		d.Addr = addr
+	}
+	return d, err
+}
+
+// checked checks the destination and returns its address in canonical form.
+func (d *Destination) checked(family Family) (netip.AddrPort, error) {
 	addr, err := canonicalAddr("Addr", d.Addr)
 	if err != nil {
-		return d, err
+		return addr, err
 	}
-	d.Addr = addr
 	own := IPv4
 	if addr.Addr().Is6() {
 		own = IPv6
 	}
 	switch {
 	case d.Forward > 7:
-		return d, fieldErrorf("Forward", "%v does not fit the kernel's three bits", d.Forward)
+		return addr, fieldErrorf("Forward", "%v does not fit the kernel's three bits", d.Forward)
 	case own != family && d.Forward != Tunnel:
-		return d, fieldErrorf("Addr", "%v in an %v service: only with the forwarding method Tunnel", addr, family)
+		return addr, fieldErrorf("Addr", "%v in an %v service: only with the forwarding method Tunnel", addr, family)
 	case d.Weight > math.MaxInt32:
-		return d, fieldErrorf("Weight", "%d is above %d", d.Weight, math.MaxInt32)
+		return addr, fieldErrorf("Weight", "%d is above %d", d.Weight, math.MaxInt32)
 	case d.UpperThreshold > math.MaxInt32:
-		return d, fieldErrorf("UpperThreshold", "%d is above %d", d.UpperThreshold, math.MaxInt32)
+		return addr, fieldErrorf("UpperThreshold", "%d is above %d", d.UpperThreshold, math.MaxInt32)
 	case d.LowerThreshold > d.UpperThreshold:
-		return d, fieldErrorf("LowerThreshold", "%d is above UpperThreshold %d", d.LowerThreshold, d.UpperThreshold)
+		return addr, fieldErrorf("LowerThreshold", "%d is above UpperThreshold %d", d.LowerThreshold, d.UpperThreshold)
 	case d.Tunnel.Type == GUE && d.Tunnel.Port == 0:
-		return d, fieldErrorf("Tunnel.Port", "0: GUE needs a port")
+		return addr, fieldErrorf("Tunnel.Port", "0: GUE needs a port")
 	}
-	return d, nil
+	return addr, nil
 }

@@ -55,7 +55,97 @@ func Diff(have, want Ruleset, opts *DiffOptions) []Change {
 	if want.Services != nil {
 		d.services(have.Services, want.Services)
 	}
-	return slices.Concat(d.early, d.add, d.remove, d.late)
+	stages := [...][]Change{d.early, d.add, d.remove, d.late}
+	only, filled := 0, 0
+	for i := range stages {
+		if len(stages[i]) > 0 {
+			only = i
+			filled++
+		}
+	}
+	if filled <= 1 {
+		return stages[only]
+	}
+	return slices.Concat(stages[:]...)
+}
+
+// matches reports whether [Diff] would find nothing to change. It may be wrong about a table that matches, and returns
+// false then: what it saves is the time for those of which it is sure. Index says where each wanted service is.
+func (s *Snapshot) matches(want *Ruleset, index map[ServiceID]int, opts *DiffOptions) bool {
+	d := differ{opts: opts}
+	if want.Daemons != nil {
+		d.daemons(s.Daemons, want.Daemons)
+	}
+	if len(d.early)+len(d.late) > 0 || want.Timeouts != nil && !want.Timeouts.fits(s.Timeouts) {
+		return false
+	}
+	if want.Services == nil {
+		return true
+	}
+	found := 0
+	for i := range s.Services {
+		have := &s.Services[i]
+		j, ok := index[have.ID]
+		if !ok {
+			if opts.KeepExtra || opts.Owned != nil && !opts.Owned(have.ID) {
+				continue
+			}
+			return false
+		}
+		found++
+		w := &want.Services[j]
+		c, err := w.Service.canonical(false)
+		if err != nil || c.effect(have.Service) != have.Service || !sameDestinations(have.Destinations, w.Destinations, opts) {
+			return false
+		}
+	}
+	return found == len(want.Services)
+}
+
+// sameDestinations reports whether two lists have the same destinations, each of which is once in either.
+func sameDestinations(have []DestinationStatus, want []Destination, opts *DiffOptions) bool {
+	if len(have) != len(want) {
+		return false
+	}
+	var index map[netip.AddrPort]int
+	for i := range have {
+		// Most often the lists have the same order, or one is the other backwards.
+		j := i
+		if have[i].Addr != want[j].Addr {
+			if opts.KeepOrder {
+				return false
+			}
+			j = len(want) - 1 - i
+		}
+		switch {
+		case have[i].Addr == want[j].Addr:
+		case len(want) <= shortList:
+			j = slices.IndexFunc(want, func(d Destination) bool { return d.Addr == have[i].Addr })
+		default:
+			if index == nil {
+				index = make(map[netip.AddrPort]int, len(want))
+				for k := range want {
+					index[want[k].Addr] = k
+				}
+			}
+			k, ok := index[have[i].Addr]
+			if !ok {
+				return false
+			}
+			j = k
+		}
+		if j < 0 {
+			return false
+		}
+		w := want[j]
+		if opts.KeepWeights {
+			w.Weight = have[i].Weight
+		}
+		if w != have[i].Destination {
+			return false
+		}
+	}
+	return true
 }
 
 // differ collects changes for each of the stages that follow one another.
@@ -108,6 +198,13 @@ func (d *differ) services(have, want []ServiceRules) {
 		old[have[i].ID] = i
 	}
 	wanted := make([]bool, len(have))
+	fresh := 0 // changes for what is not there at all
+	for i := range want {
+		if _, ok := old[want[i].ID]; !ok {
+			fresh += 1 + len(want[i].Destinations)
+		}
+	}
+	d.add = slices.Grow(d.add, fresh)
 	for i := range want {
 		w := &want[i]
 		s := w.Service

@@ -3,6 +3,7 @@ package ipvs
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -17,12 +18,16 @@ var host = binary.NativeEndian
 
 // beginMessage appends the header of a request and of the generic-netlink family; finishMessage completes it.
 func beginMessage(b []byte, typ, flags uint16, seq uint32, cmd uint8) []byte {
-	b = host.AppendUint32(b, 0) // length, not known yet
-	b = host.AppendUint16(b, typ)
-	b = host.AppendUint16(b, flags)
-	b = host.AppendUint32(b, seq)
-	b = host.AppendUint32(b, 0) // port: the kernel knows it
-	return append(b, cmd, familyVersion, 0, 0)
+	const size = nlmHdrLen + genlHdrLen
+	b = extend(b, size)
+	p := (*[size]byte)(b[len(b)-size:])
+	host.PutUint32(p[0:], 0) // length, not known yet
+	host.PutUint16(p[4:], typ)
+	host.PutUint16(p[6:], flags)
+	host.PutUint32(p[8:], seq)
+	host.PutUint32(p[12:], 0) // port: the kernel knows it
+	p[16], p[17], p[18], p[19] = cmd, familyVersion, 0, 0
+	return b
 }
 
 // finishMessage writes the length of the message that starts at an offset of b. Every attribute ends on a multiple of
@@ -73,21 +78,61 @@ func appendAttrString(b []byte, typ uint16, s string) []byte {
 func appendAttrAddr(b []byte, typ uint16, a netip.Addr) []byte {
 	b = host.AppendUint16(b, 20)
 	b = host.AppendUint16(b, typ)
-	if a.Is4() {
-		a4 := a.As4()
-		b = append(b, a4[:]...)
-		return append(b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-	}
-	a16 := a.As16()
-	return append(b, a16[:]...)
+	var field [16]byte
+	putAddr(&field, a)
+	return append(b, field[:]...)
 }
+
+// putAttr writes the header of an attribute.
+func putAttr(b []byte, n, typ uint16) {
+	host.PutUint16(b, n)
+	host.PutUint16(b[2:], typ)
+}
+
+// extend makes room for n bytes at the end.
+func extend(b []byte, n int) []byte { return slices.Grow(b, n)[:len(b)+n] }
+
+// Sizes of the nests that have the same shape for every service by address and every destination without a tunnel. They
+// are most of what a batch consists of, and are written in place.
+const (
+	serviceIDSize     = 4 + 8 + 8 + 20 + 8
+	destinationSize   = 4 + 20 + 6*8
+	tunnelOptionsSize = 3 * 8
+)
 
 // appendServiceID appends the nest of a service that only names it.
 func appendServiceID(b []byte, id ServiceID) []byte {
-	b, start := beginNest(b, attrService)
-	b = appendIdentity(b, id)
-	finishNest(b, start)
+	if id.IsMark() {
+		b, start := beginNest(b, attrService)
+		b = appendIdentity(b, id)
+		finishNest(b, start)
+		return b
+	}
+	b = extend(b, serviceIDSize)
+	p := (*[serviceIDSize]byte)(b[len(b)-serviceIDSize:])
+	putAttr(p[0:], serviceIDSize, attrService|attrNested)
+	putAttr(p[4:], 6, svcAF)
+	host.PutUint32(p[8:], 0) // padding of two bytes
+	host.PutUint16(p[8:], uint16(id.AddrFamily()))
+	putAttr(p[12:], 6, svcProtocol)
+	host.PutUint32(p[16:], 0)
+	host.PutUint16(p[16:], uint16(id.Protocol))
+	putAttr(p[20:], 20, svcAddr)
+	putAddr((*[16]byte)(p[24:]), id.Addr.Addr())
+	putAttr(p[40:], 6, svcPort)
+	host.PutUint32(p[44:], 0)
+	binary.BigEndian.PutUint16(p[44:], id.Addr.Port())
 	return b
+}
+
+// putAddr writes the 16 bytes that either family has: an IPv4 address is the first four.
+func putAddr(p *[16]byte, a netip.Addr) {
+	if !a.Is4() {
+		*p = a.As16()
+		return
+	}
+	*p = [16]byte{}
+	*(*[4]byte)(p[:]) = a.As4()
 }
 
 func appendIdentity(b []byte, id ServiceID) []byte {
@@ -140,26 +185,38 @@ func appendDestinationID(b []byte, addr netip.AddrPort) []byte {
 	return b
 }
 
-// appendDestination appends the nest of a destination with its whole configuration. The destination is in canonical
-// form. The family is always sent: without it the kernel takes an IPv4 address in an IPv6 service for four bytes of an
+// appendDestination appends the nest of a destination with its whole configuration, which was checked, and with its
+// address in canonical form. The family is always sent: without it the kernel takes an IPv4 address in an IPv6 service for four bytes of an
 // IPv6 one. Tunnel options are sent if there are any, so that kernels that do not know them serve IPIP.
-func appendDestination(b []byte, d *Destination) []byte {
-	b, start := beginNest(b, attrDest)
-	b = appendAttrAddr(b, destAddr, d.Addr.Addr())
-	b = appendAttr16BE(b, destPort, d.Addr.Port())
-	b = appendAttr32(b, destForward, uint32(d.Forward))
-	b = appendAttr32(b, destWeight, d.Weight)
-	b = appendAttr32(b, destUpper, d.UpperThreshold)
-	b = appendAttr32(b, destLower, d.LowerThreshold)
-	b = appendAttr16(b, destFamily, uint16(familyOf(d.Addr.Addr())))
+func appendDestination(b []byte, d *Destination, addr netip.AddrPort) []byte {
+	b = extend(b, destinationSize)
+	start := len(b) - destinationSize
+	p := (*[destinationSize]byte)(b[start:])
+	putAttr(p[0:], destinationSize, attrDest|attrNested)
+	putAttr(p[4:], 20, destAddr)
+	putAddr((*[16]byte)(p[8:]), addr.Addr())
+	putAttr(p[24:], 6, destPort)
+	host.PutUint32(p[28:], 0) // padding of two bytes
+	binary.BigEndian.PutUint16(p[28:], addr.Port())
+	putAttr(p[32:], 8, destForward)
+	host.PutUint32(p[36:], uint32(d.Forward))
+	putAttr(p[40:], 8, destWeight)
+	host.PutUint32(p[44:], d.Weight)
+	putAttr(p[48:], 8, destUpper)
+	host.PutUint32(p[52:], d.UpperThreshold)
+	putAttr(p[56:], 8, destLower)
+	host.PutUint32(p[60:], d.LowerThreshold)
+	putAttr(p[64:], 6, destFamily)
+	host.PutUint32(p[68:], 0)
+	host.PutUint16(p[68:], uint16(familyOf(addr.Addr())))
 	if d.Tunnel != (TunnelOptions{}) {
+		host.PutUint16(p[:], destinationSize+tunnelOptionsSize)
 		b = host.AppendUint16(b, 5)
 		b = host.AppendUint16(b, destTunType)
 		b = append(b, byte(d.Tunnel.Type), 0, 0, 0)
 		b = appendAttr16BE(b, destTunPort, d.Tunnel.Port)
 		b = appendAttr16(b, destTunFlags, uint16(d.Tunnel.Flags))
 	}
-	finishNest(b, start)
 	return b
 }
 

@@ -94,7 +94,7 @@ func TestGoldenRequests(t *testing.T) {
 		}
 	}
 	dest := func(d Destination) func([]byte) []byte {
-		return func(b []byte) []byte { return appendDestination(appendServiceID(b, goldenTCP.ID), &d) }
+		return func(b []byte) []byte { return appendDestination(appendServiceID(b, goldenTCP.ID), &d, d.Addr) }
 	}
 	encoded := func(attrs []byte, err error) func([]byte) []byte {
 		return func(b []byte) []byte {

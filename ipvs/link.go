@@ -18,6 +18,8 @@ type link struct {
 	seq    uint32
 	out    []byte
 	in     []byte
+	last   lastService
+	io     transfer
 
 	// dirty says that an exchange ended early, so that answers to it may be in the socket or still come.
 	dirty bool
@@ -42,7 +44,8 @@ func newLink(conn *genetlink.Conn, receive int) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connection without a descriptor: %w", err)
 	}
-	return &link{conn: conn, raw: raw, in: make([]byte, receive)}, nil
+	l := &link{conn: conn, raw: raw, in: make([]byte, receive)}
+	return l, l.prepare()
 }
 
 // A request is one message to the kernel and what to do with the answer.
@@ -57,6 +60,10 @@ type request struct {
 	// reply is called for the payload of every message of the answer, without its generic-netlink header. The bytes
 	// are valid during the call only.
 	reply func(b []byte) error
+
+	// dests takes the destinations of the answer in place of reply; those without a family of their own are of this one.
+	dests  *arena
+	family Family
 }
 
 // answer returns the command of the messages that answer the request: objects come as the commands that would make them.
@@ -159,7 +166,11 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 				l.parts++
 			}
 			// A reply that cannot be decoded does not end the exchange: the rest of it has to be read.
-			if failed == nil && r.reply != nil {
+			switch {
+			case failed != nil:
+			case r.dests != nil:
+				failed = decodeDestination(payload[genlHdrLen:], r.family, r.dests.next())
+			case r.reply != nil:
 				failed = r.reply(payload[genlHdrLen:])
 			}
 			if r.flags&(flagAck|flagDump) == 0 {

@@ -4,4 +4,6 @@ package ipvs
 
 import "golang.org/x/sys/unix"
 
+func onlyKernel(int) bool { return false }
+
 func fromKernel(unix.Sockaddr) bool { return true }

@@ -170,13 +170,22 @@ func (c *Client) Ruleset(ctx context.Context) (Ruleset, error) {
 // connection that was given to [NewClient] cannot cut its lists differently, and is weaker in this.
 func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	var s Snapshot
-	if err := c.exchange(ctx, func(l *link) (err error) {
-		s, err = c.snapshot(ctx, l)
-		return err
-	}); err != nil {
-		return Snapshot{}, (&operation{name: "read the table", cmd: cmdGetService}).fail(err)
+	err := c.SnapshotInto(ctx, &s)
+	return s, err
+}
+
+// SnapshotInto reads the whole table as [Client.Snapshot] does, into the memory of an earlier picture: a program that
+// looks at its table again and again then allocates nothing for the services and destinations that it has seen before.
+// Lists that were taken from the earlier picture change; s is empty after an error.
+func (c *Client) SnapshotInto(ctx context.Context, s *Snapshot) error {
+	// An exchange that was left behind may still write to what it has.
+	read := &Snapshot{Services: s.Services[:0]}
+	*s = Snapshot{}
+	if err := c.exchange(ctx, func(l *link) error { return c.snapshot(ctx, l, read) }); err != nil {
+		return (&operation{name: "read the table", cmd: cmdGetService}).fail(err)
 	}
-	return s, nil
+	*s = *read
+	return nil
 }
 
 // Sizes of the receive buffer, and so of the parts, of one list after the other; the kernel makes parts of up to 32,448
@@ -184,50 +193,58 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 var listSizes = [...]int{receiveSize, 27 << 10, 23 << 10, 19 << 10, 16 << 10, 13 << 10, 11 << 10}
 
 // snapshot reads the services until a list is known to be whole, with the destinations between two lists.
-func (c *Client) snapshot(ctx context.Context, l *link) (s Snapshot, err error) {
-	s.Services = []ServiceSnapshot{}
-	index := make(map[ServiceID]int)
+func (c *Client) snapshot(ctx context.Context, l *link, s *Snapshot) (err error) {
+	if s.Services == nil {
+		s.Services = []ServiceSnapshot{}
+	}
+	index := make(map[ServiceID]int, cap(s.Services))
 	var (
 		arena arena
-		seen  []int // number of the last list that had a service
-		done  int   // services whose destinations were read
+		seen  = make([]int, 0, cap(s.Services)) // number of the last list that had a service
+		done  int                               // services whose destinations were read
+		read  ServiceStatus
 	)
 	for try := 1; ; try++ {
 		agreed := try > 1
-		count := 0
-		var read ServiceStatus
+		count, at := 0, 0
 		lister, giveBack := l, func() {}
 		if size := listSizes[try-1]; size != receiveSize {
 			if lister, giveBack, err = c.another(ctx, size); err != nil {
-				return s, err
+				return err
 			}
 		}
 		err := lister.request(&request{cmd: cmdGetService, flags: flagDump, reply: func(b []byte) error {
 			if err := decodeService(b, &read); err != nil {
 				return err
 			}
-			i, known := index[read.ID]
+			// A table that nobody changes is always listed in one order.
+			i, known := at, at < len(s.Services) && s.Services[at].ID == read.ID
+			at++
+			if !known {
+				i, known = index[read.ID]
+			}
 			if !known {
 				i = len(s.Services)
 				index[read.ID] = i
-				s.Services = append(s.Services, ServiceSnapshot{})
+				s.Services = oneMore(s.Services)
 				seen = append(seen, 0)
 				agreed = false
 			}
+			have := &s.Services[i]
 			if seen[i] != try {
 				count++
 			}
 			// A service that was deleted and added again, or edited, may have other destinations.
-			if known && read.Service != s.Services[i].Service {
+			if known && read.Service != have.Service {
 				agreed = false
 			}
 			seen[i] = try
-			s.Services[i].ServiceStatus = read
+			have.ServiceStatus = read
 			return nil
 		}})
 		giveBack()
 		if err != nil {
-			return s, err
+			return err
 		}
 		agreed = agreed && count == len(s.Services) || try == 1 && lister.parts <= 1
 		// Ask for each one that the list does not have whether it has gone.
@@ -241,7 +258,7 @@ func (c *Client) snapshot(ctx context.Context, l *link) (s Snapshot, err error) 
 				gone = true
 				seen[i] = -1
 			case err != nil:
-				return s, err
+				return err
 			}
 		}
 		if gone {
@@ -257,25 +274,34 @@ func (c *Client) snapshot(ctx context.Context, l *link) (s Snapshot, err error) 
 		}
 		for ; done < len(s.Services); done++ {
 			if err := ctx.Err(); err != nil {
-				return s, err
+				return err
 			}
-			id := s.Services[done].ID
-			if s.Services[done].Destinations, err = c.wholeList(ctx, l, id, &arena); err != nil {
-				return s, err
+			if err := c.wholeList(ctx, l, &s.Services[done], &arena); err != nil {
+				return err
 			}
 		}
 	}
 	// Services that came with the last list.
 	for ; done < len(s.Services); done++ {
-		if s.Services[done].Destinations, err = c.wholeList(ctx, l, s.Services[done].ID, &arena); err != nil {
-			return s, err
+		if err := c.wholeList(ctx, l, &s.Services[done], &arena); err != nil {
+			return err
 		}
 	}
 	if s.Timeouts, err = l.timeouts(); err != nil {
-		return s, err
+		return err
 	}
 	s.Daemons, err = l.daemons()
-	return s, err
+	return err
+}
+
+// oneMore makes the list longer by one service, with the memory of the one that was there in an earlier picture.
+func oneMore(list []ServiceSnapshot) []ServiceSnapshot {
+	if n := len(list); n < cap(list) {
+		list = list[:n+1]
+		list[n] = ServiceSnapshot{Destinations: list[n].Destinations[:0]}
+		return list
+	}
+	return append(list, ServiceSnapshot{})
 }
 
 // prune takes out the services that have gone.
@@ -297,47 +323,38 @@ func prune(list []ServiceSnapshot, seen []int, done int) ([]ServiceSnapshot, []i
 
 // wholeList reads the destinations of a service that may be gone, which has none then. A list that comes in one datagram
 // is one that the kernel had; a longer one is read until two agree, and what any of them had is in the result.
-func (c *Client) wholeList(ctx context.Context, l *link, id ServiceID, a *arena) ([]DestinationStatus, error) {
-	a.scratch = a.scratch[:0]
-	read := func(l *link) error {
-		family := id.AddrFamily()
-		return l.request(&request{
-			cmd: cmdGetDest, flags: flagDump,
-			attrs: func(b []byte) []byte { return appendServiceID(b, id) },
-			reply: func(b []byte) error {
-				a.scratch = append(a.scratch, DestinationStatus{})
-				return decodeDestination(b, family, &a.scratch[len(a.scratch)-1])
-			},
-		})
-	}
-	if err := read(l); err != nil {
-		return nil, err
+func (c *Client) wholeList(ctx context.Context, l *link, s *ServiceSnapshot, a *arena) error {
+	id := s.ID
+	a.begin(s.Destinations)
+	if err := l.listDestinations(id, a); err != nil {
+		return err
 	}
 	if l.parts <= 1 {
-		return a.keep(), nil
+		s.Destinations = a.end()
+		return nil
 	}
 	type place struct{ at, pass int }
-	index := make(map[netip.AddrPort]place, len(a.scratch))
+	index := make(map[netip.AddrPort]place, len(a.list))
 	distinct := 0 // of the last list
 	for pass, size := range listSizes {
 		before := distinct
 		from := 0
 		if pass > 0 {
-			from = len(a.scratch)
+			from = len(a.list)
 			lister, giveBack, err := c.another(ctx, size)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			err = read(lister)
+			err = lister.listDestinations(id, a)
 			giveBack()
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
 		distinct = 0
 		n := from
-		for i := from; i < len(a.scratch); i++ {
-			d := a.scratch[i]
+		for i := from; i < len(a.list); i++ {
+			d := &a.list[i]
 			p, known := index[d.Addr]
 			if !known {
 				p = place{n, -1}
@@ -346,78 +363,91 @@ func (c *Client) wholeList(ctx context.Context, l *link, id ServiceID, a *arena)
 			if p.pass != pass {
 				distinct++
 			}
-			a.scratch[p.at] = d
 			index[d.Addr] = place{p.at, pass}
+			a.list[p.at] = *d
 		}
-		a.scratch = a.scratch[:n]
+		a.list = a.list[:n]
 		if pass > 0 && distinct == before && distinct == n {
 			break
 		}
 	}
-	return a.keep(), nil
+	s.Destinations = a.end()
+	return nil
 }
 
-// arena keeps the destinations of many services in few pieces of memory.
-type arena struct {
-	scratch []DestinationStatus // the list that is being read
-	block   []DestinationStatus
+// listDestinations adds the destinations of a service to the list.
+func (l *link) listDestinations(id ServiceID, a *arena) error {
+	return l.request(&request{
+		cmd: cmdGetDest, flags: flagDump, dests: a, family: id.AddrFamily(),
+		attrs: func(b []byte) []byte { return appendServiceID(b, id) },
+	})
 }
 
-// keep returns a copy of the list that was read.
-func (a *arena) keep() []DestinationStatus {
-	n := len(a.scratch)
-	if n == 0 {
-		return []DestinationStatus{}
-	}
-	if n > cap(a.block)-len(a.block) {
-		a.block = make([]DestinationStatus, 0, max(n, 2048))
-	}
-	from := len(a.block)
-	a.block = append(a.block, a.scratch...)
-	return a.block[from:len(a.block):len(a.block)]
-}
-
-// validate finds what is not well formed, or there twice. It names the place.
-func (r Ruleset) validate() error {
-	services := make(map[ServiceID]bool, len(r.Services))
-	dests := make(map[netip.AddrPort]bool)
+// validate finds what is not well formed, or there twice. It names the place. It returns where each service is.
+func (r Ruleset) validate() (index map[ServiceID]int, err error) {
+	index = make(map[ServiceID]int, len(r.Services))
 	for i := range r.Services {
 		s := &r.Services[i]
 		c, err := s.Service.canonical(true)
 		if err != nil {
-			return prefixField(fmt.Sprintf("Services[%d]", i), err)
+			return nil, prefixField(fmt.Sprintf("Services[%d]", i), err)
 		}
-		if services[c.ID] {
-			return fieldErrorf(fmt.Sprintf("Services[%d].ID", i), "%v is there twice", c.ID)
+		if index[c.ID] = i; len(index) <= i {
+			return nil, fieldErrorf(fmt.Sprintf("Services[%d].ID", i), "%v is there twice", c.ID)
 		}
-		services[c.ID] = true
-		clear(dests)
-		for j := range s.Destinations {
-			d, err := s.Destinations[j].canonical(c.ID.AddrFamily())
-			if err != nil {
-				return prefixField(fmt.Sprintf("Services[%d].Destinations[%d]", i, j), err)
-			}
-			if dests[d.Addr] {
-				return fieldErrorf(fmt.Sprintf("Services[%d].Destinations[%d].Addr", i, j), "%v is there twice", d.Addr)
-			}
-			dests[d.Addr] = true
+		if j, err := s.validate(c.ID.AddrFamily()); err != nil {
+			return nil, prefixField(fmt.Sprintf("Services[%d].Destinations[%d]", i, j), err)
 		}
 	}
 	var states [3]bool
 	for i := range r.Daemons {
 		d, err := r.Daemons[i].canonical()
 		if err != nil {
-			return prefixField(fmt.Sprintf("Daemons[%d]", i), err)
+			return nil, prefixField(fmt.Sprintf("Daemons[%d]", i), err)
 		}
 		if states[d.State] {
-			return fieldErrorf(fmt.Sprintf("Daemons[%d].State", i), "%v is there twice", d.State)
+			return nil, fieldErrorf(fmt.Sprintf("Daemons[%d].State", i), "%v is there twice", d.State)
 		}
 		states[d.State] = true
 	}
 	if r.Timeouts != nil {
 		if _, err := r.Timeouts.seconds(); err != nil {
-			return prefixField("Timeouts", err)
+			return nil, prefixField("Timeouts", err)
 		}
 	}
-	return nil
+	return index, nil
+}
+
+// validate finds the first destination that is not well formed, or there twice.
+func (s *ServiceRules) validate(family Family) (place int, err error) {
+	var seen map[netip.AddrPort]bool
+	if len(s.Destinations) > shortList {
+		seen = make(map[netip.AddrPort]bool, len(s.Destinations))
+	}
+	for i := range s.Destinations {
+		addr, err := s.Destinations[i].checked(family)
+		if err != nil {
+			return i, err
+		}
+		twice := false
+		if seen != nil {
+			seen[addr] = true
+			twice = len(seen) <= i
+		} else {
+			for j := range i {
+				if s.Destinations[j].Addr == addr || s.Destinations[j].Addr.Addr().Is4In6() && canonicalEqual(s.Destinations[j].Addr, addr) {
+					twice = true
+				}
+			}
+		}
+		if twice {
+			return i, fieldErrorf("Addr", "%v is there twice", addr)
+		}
+	}
+	return 0, nil
+}
+
+// canonicalEqual reports whether an address is another one in canonical form.
+func canonicalEqual(a, canonical netip.AddrPort) bool {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) == canonical
 }

@@ -510,6 +510,91 @@ func TestSnapshotChurn(t *testing.T) {
 	}
 }
 
+// A picture into the memory of an earlier one is the same as one into new memory, whatever the earlier one had.
+func TestSnapshotInto(t *testing.T) {
+	_, c := newKernel(t, nil)
+	r := rand.New(rand.NewPCG(1, 2))
+	var kept Snapshot
+	for range 20 {
+		if _, err := c.Apply(t.Context(), randomRuleset(r), nil); err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := c.Snapshot(t.Context())
+		must(t, err)
+		must(t, c.SnapshotInto(t.Context(), &kept))
+		if diff := cmp.Diff(fresh, kept, equateAddrs); diff != "" {
+			t.Fatalf("snapshot (-new memory +used memory):\n%s", diff)
+		}
+	}
+	must(t, c.Close())
+	if err := c.SnapshotInto(t.Context(), &kept); err == nil || kept.Services != nil {
+		t.Fatalf("after an error: %v, %d services", err, len(kept.Services))
+	}
+}
+
+// What Apply takes for an equal table, Diff finds nothing to change in, and it knows the tables that it made itself.
+func TestMatches(t *testing.T) {
+	_, c := newKernel(t, nil)
+	r := rand.New(rand.NewPCG(3, 4))
+	equal, different := 0, 0
+	for i := range 60 {
+		want := randomRuleset(r)
+		if _, err := c.Apply(t.Context(), want, nil); err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.Snapshot(t.Context())
+		must(t, err)
+		if index, err := want.validate(); err != nil || !s.matches(&want, index, &DiffOptions{}) {
+			t.Fatalf("the table that was just made does not match, %v", err)
+		}
+		// One thing or two are changed in the picture.
+		for range i % 3 {
+			if len(s.Services) == 0 {
+				break
+			}
+			k := r.IntN(len(s.Services))
+			sv := &s.Services[k]
+			switch n := len(sv.Destinations); r.IntN(6) {
+			case 0:
+				sv.Scheduler = "lc"
+			case 1:
+				s.Timeouts.UDP++
+			case 2:
+				s.Services = slices.Delete(s.Services, k, k+1)
+			case 3:
+				s.Services = append(s.Services, ServiceSnapshot{ServiceStatus: ServiceStatus{Service: Service{ID: Mark(uint32(1000+len(s.Services)), IPv4)}}})
+			case 4:
+				if n > 0 {
+					sv.Destinations[r.IntN(n)].Weight++
+				}
+			case 5:
+				if n > 0 {
+					d := &sv.Destinations[r.IntN(n)]
+					d.Addr = netip.AddrPortFrom(d.Addr.Addr(), d.Addr.Port()+1)
+				}
+			}
+		}
+		opts := DiffOptions{KeepWeights: r.IntN(2) == 0, KeepExtra: r.IntN(2) == 0, Quiesce: r.IntN(2) == 0, KeepOrder: r.IntN(2) == 0}
+		if r.IntN(2) == 0 {
+			opts.Owned = func(id ServiceID) bool { return !id.IsMark() }
+			want.Services = slices.DeleteFunc(want.Services, func(s ServiceRules) bool { return s.ID.IsMark() })
+		}
+		index, err := want.validate()
+		must(t, err)
+		if !s.matches(&want, index, &opts) {
+			different++
+			continue
+		}
+		equal++
+		if changes := Diff(s.Ruleset(), want, &opts); len(changes) != 0 {
+			t.Fatalf("taken for equal with %+v:\n%v", opts, changes)
+		}
+	}
+	if equal < 10 || different < 10 {
+		t.Errorf("%d tables were equal, %d different", equal, different)
+	}
+}
+
 func count[T any](list []T, f func(T) bool) (n int) {
 	for _, v := range list {
 		if f(v) {

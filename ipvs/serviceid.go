@@ -156,6 +156,8 @@ func (id ServiceID) canonical() (ServiceID, error) {
 // for a zone, and would take a mapped address for an IPv6 one.
 func canonicalAddr(field string, a netip.AddrPort) (netip.AddrPort, error) {
 	switch {
+	case a.Addr().Is4(): // the usual case, on the way of every change
+		return a, nil
 	case !a.Addr().IsValid():
 		return a, fieldErrorf(field, "no address")
 	case a.Addr().Zone() != "":

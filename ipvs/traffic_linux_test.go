@@ -1,0 +1,104 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golvs/lvs/internal/nstest"
+)
+
+// While Apply moves between tables that all serve some addresses, every TCP connection to these is established. In
+// between the tables differ in everything that can be changed without a gap: real servers, weights, flags,
+// timeouts, and other services. A real server that refuses would be seen, too.
+func TestIntegrationApplyTraffic(t *testing.T) {
+	nstest.RequireKernel(t)
+	const (
+		served  = 3 // services that are in every table
+		others  = 6 // that are in some
+		clients = 3
+		lasting = 8 * time.Second
+	)
+	lab := nstest.NewLab(t, nstest.LabConfig{Clients: clients, RealServers: 4})
+	for i, rs := range lab.RealServers {
+		rs.NS.ServeTCP(t, netip.AddrPortFrom(rs.Addr, 80), fmt.Sprint("rs", i))
+	}
+	c := dialIntoNS(t, lab.Director)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	random := func() Ruleset {
+		rs := Ruleset{Services: []ServiceRules{}}
+		for i := range served + others {
+			if i >= served && r.IntN(2) == 0 {
+				continue
+			}
+			s := ServiceRules{Service: Service{
+				ID:        ServiceID{Protocol: TCP, Addr: netip.AddrPortFrom(lab.VIP, uint16(80+i))},
+				Scheduler: []string{"rr", "wlc", "wrr"}[i%3],
+				Flags:     []ServiceFlags{0, Persistent}[r.IntN(2)],
+				Timeout:   time.Duration(1+r.IntN(3)) * time.Second,
+			}}
+			some := false
+			for _, j := range r.Perm(len(lab.RealServers)) {
+				if some && r.IntN(2) == 0 {
+					continue
+				}
+				d := Destination{Addr: netip.AddrPortFrom(lab.RealServers[j].Addr, 80), Weight: uint32(r.IntN(4))}
+				if !some {
+					d.Weight++
+					some = true
+				}
+				s.Destinations = append(s.Destinations, d)
+			}
+			rs.Services = append(rs.Services, s)
+		}
+		return rs
+	}
+	if _, err := c.Apply(t.Context(), random(), nil); err != nil {
+		t.Fatal(err)
+	}
+
+	var established atomic.Int64
+	var done atomic.Bool
+	var asking sync.WaitGroup
+	for i := range clients {
+		asking.Go(func() {
+			for n := i; !done.Load(); n++ {
+				to := netip.AddrPortFrom(lab.VIP, uint16(80+n%served))
+				conn, err := lab.Clients[i].NS.Dial("tcp", netip.AddrPort{}, to)
+				if err != nil {
+					t.Errorf("after %d connections to %v: %v", established.Load(), to, err)
+					return
+				}
+				established.Add(1)
+				_ = conn.Close()
+			}
+		})
+	}
+	moves, changes := 0, 0
+	for end := time.Now().Add(lasting); time.Now().Before(end) && !t.Failed(); moves++ {
+		report, err := c.Apply(t.Context(), random(), nil)
+		if err != nil {
+			t.Errorf("%v\n%v", err, report)
+		}
+		changes += len(report.Changes)
+	}
+	done.Store(true)
+	asking.Wait()
+	// The test sees what it looks for: without any service a connection is refused.
+	must(t, c.Flush(t.Context()))
+	if _, err := lab.Clients[0].NS.Dial("tcp", netip.AddrPort{}, netip.AddrPortFrom(lab.VIP, 80)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("without a service: %v, want connection refused", err)
+	}
+	if moves < 10 || established.Load() < 10 {
+		t.Errorf("only %d connections during %d moves", established.Load(), moves)
+	}
+	fmt.Printf("kernel: Apply under traffic: %d connections during %d moves with %d changes, none refused\n", established.Load(), moves, changes)
+}
