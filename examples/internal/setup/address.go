@@ -80,6 +80,13 @@ type VIP struct {
 // Start plans to bind the address. An IPv6 one is deprecated, so that the director's own packets, those of tunnels
 // included, do not come from it.
 func (v *VIP) Start(ctx context.Context) (Action, error) {
+	links, err := v.Host.Links(ctx)
+	if err != nil {
+		return Action{}, err
+	}
+	if !slices.ContainsFunc(links, func(l arp.Link) bool { return l.Name == v.Device }) {
+		return Action{}, fmt.Errorf("there is no device %q: %w", v.Device, fs.ErrNotExist) // else a dummy of that name would be made
+	}
 	plan, err := v.Host.Plan(ctx, arp.Setup{VIPs: []netip.Addr{v.Addr}, Device: v.Device, Suppress: arp.SuppressNone})
 	return hostAction(v.Host, plan), err
 }

@@ -1,0 +1,60 @@
+package setuptest
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+)
+
+// Watch is a program that goes on until it is interrupted.
+type Watch struct {
+	mu     sync.Mutex
+	out    bytes.Buffer
+	stop   context.CancelFunc
+	status chan int
+}
+
+// StartWatch runs a program in this process until Interrupt is called.
+func StartWatch(t testing.TB, name string, m *setup.Method, args ...string) *Watch {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	w := &Watch{stop: stop, status: make(chan int, 1)}
+	go func() { w.status <- m.Run(ctx, &setup.Env{Name: name, Stdout: w, Stderr: w}, args) }()
+	t.Cleanup(stop)
+	return w
+}
+
+// Write is called by the program.
+func (w *Watch) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Write(p)
+}
+
+// Output returns what was printed so far.
+func (w *Watch) Output() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.String()
+}
+
+// Expect waits until a text was printed.
+func (w *Watch) Expect(t testing.TB, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(w.Output(), text); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%q is not printed:\n%s", text, w.Output())
+		}
+	}
+}
+
+// Interrupt ends the program as SIGINT does and returns its status.
+func (w *Watch) Interrupt() int {
+	w.stop()
+	return <-w.status
+}
