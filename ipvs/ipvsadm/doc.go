@@ -29,7 +29,7 @@
 // What ipvsadm -S writes ([WriteSave]) lacks thresholds, timeouts and daemons, and changes the order of destinations.
 // [Operations] brings everything back, in the kernel's order, and a [Parser] with Lossless reads their text. ipvsadm
 // reads it too as long as the state could have been made with ipvsadm; [Operation] lists the words that only this package
-// knows.
+// knows. [FromChange] writes the plans of package ipvs in it.
 //
 // # Differences from ipvsadm 1.31
 //
