@@ -727,7 +727,7 @@ func TestBootFiles(t *testing.T) {
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "5556") {
+	if len(p.Warnings) != 2 || !strings.Contains(p.Warnings[0], "5555") || !strings.Contains(p.Warnings[1], "5556") {
 		t.Errorf("warnings %q", p.Warnings)
 	}
 	p = mustPlan(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Device: "eth0", Suppress: SuppressNone, Boot: []BootFormat{BootNetworkd}})

@@ -182,6 +182,7 @@ func (p *planner) networkdFiles() {
 		content := fmt.Sprintf("%s[NetDev]\nName=fou%d\nKind=fou\n\n[FooOverUDP]\nPort=%d\n", bootHeader, port.Port, port.Port)
 		if port.Protocol == 0 {
 			content += "Encapsulation=GenericUDPEncapsulation\n"
+			p.warnings = append(p.warnings, fmt.Sprintf("systemd-networkd 252 cannot open fou %v: see after a boot whether yours does", port))
 		} else {
 			content += fmt.Sprintf("Encapsulation=FooOverUDP\nProtocol=%d\n", port.Protocol)
 		}
@@ -191,7 +192,7 @@ func (p *planner) networkdFiles() {
 	match := func(dev string) {
 		if !slices.Contains(matched, dev) {
 			matched = append(matched, dev)
-			p.file(networkdDir+dev+".network", bootHeader+"[Match]\nName="+dev+"\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nConfigureWithoutCarrier=yes\n")
+			p.file(networkdDir+dev+".network", bootHeader+"[Match]\nName="+dev+"\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nConfigureWithoutCarrier=yes\nIPv6AcceptRA=no\n")
 		}
 	}
 	for _, t := range p.setup.Tunnels {
