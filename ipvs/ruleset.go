@@ -16,6 +16,20 @@ type ServiceRules struct {
 
 // Ruleset is the configuration of a director: what can be written back. A part that is nil means "leave alone" to
 // [Diff] and [Client.Apply]; an empty list that is not nil means none.
+//
+// As JSON it loses nothing, and its field names stay as they are:
+//
+//	{
+//	  "services": [{
+//	    "id": "TCP 192.0.2.1:80", "scheduler": "wlc", "flags": "persistent", "timeout": 300000000000, "netmask": "255.255.255.255",
+//	    "destinations": [{"addr": "10.0.0.2:8080", "forward": "Route", "weight": 1}]
+//	  }],
+//	  "timeouts": {"tcp": 900000000000, "tcpFin": 120000000000, "udp": 300000000000},
+//	  "daemons": [{"state": "master", "interface": "eth0", "syncID": 1}]
+//	}
+//
+// Times are in nanoseconds, null is a nil part, and fields that are zero may be left out. Package ipvsadm writes and reads
+// rules as text.
 type Ruleset struct {
 	Services []ServiceRules `json:"services"`
 	Timeouts *Timeouts      `json:"timeouts,omitempty"`

@@ -4,7 +4,8 @@
 //	apply rules.txt                     a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
 //	apply -n rules.txt                  only shows what it would do
 //	apply -owned 192.0.2.0/24 rules.txt leaves all services alone that are not in that network
-//	apply -dump                         writes the table as JSON
+//	apply -n -format ipvsadm rules.txt  shows it as the lines that ipvsadm would do it with
+//	apply -dump                         writes the table as JSON; with -format ipvsadm as a rule file
 //
 // A rule file says nothing about timeouts and sync daemons, which then stay; JSON can.
 //
@@ -23,6 +24,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -102,7 +104,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs := flag.NewFlagSet("apply", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	dump := fs.Bool("dump", false, "write the table as JSON, change nothing")
-	asJSON := fs.Bool("json", false, "print the report as JSON")
+	format := fs.String("format", "", "print changes as `text`, json or ipvsadm, and the table (-dump) as json or ipvsadm")
+	asJSON := fs.Bool("json", false, "the same as -format json")
 	fs.BoolVar(&opts.DryRun, "n", false, "only show what would be done")
 	fs.BoolVar(&opts.StopOnError, "stop", false, "stop at the first change that fails")
 	fs.BoolVar(&opts.KeepWeights, "keep-weights", false, "leave the weights of real servers that are there already")
@@ -125,8 +128,17 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return mistake("%v", err)
 	case *dump && fs.NArg() > 0:
 		return mistake("unexpected argument %q with -dump", fs.Arg(0))
+	case *asJSON && *format != "" && *format != "json":
+		return mistake("-json and -format %s exclude each other", *format)
+	case !slices.Contains([]string{"", "text", "json", "ipvsadm"}, *format):
+		return mistake("-format %q: text, json or ipvsadm", *format)
+	case *dump && *format == "text":
+		return mistake("-dump writes json or ipvsadm")
 	case !*dump && fs.NArg() != 1:
 		return mistake("one file is needed; \"apply -h\" shows the flags")
+	}
+	if *asJSON {
+		*format = "json"
 	}
 	if owned.nets != nil || owned.ids != nil {
 		opts.Owned = owned.owns
@@ -151,14 +163,14 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	status := exitSame
 	if *dump {
-		err = p.dump(ctx, c)
+		err = p.dump(ctx, c, *format)
 	} else {
 		var report ipvs.Report
 		report, err = c.Apply(ctx, want, &opts)
 		if len(report.Changes) > 0 {
 			status = exitChanged
 		}
-		err = errors.Join(err, p.print(report, opts.DryRun, *asJSON))
+		err = errors.Join(err, p.print(report, opts.DryRun, *format))
 	}
 	if err = errors.Join(err, done()); err != nil {
 		return fail(err)
@@ -241,10 +253,15 @@ func readRules(ctx context.Context, text []byte) (ipvs.Ruleset, error) {
 	return want, nil
 }
 
-func (p *program) dump(ctx context.Context, c *ipvs.Client) error {
+func (p *program) dump(ctx context.Context, c *ipvs.Client, format string) error {
 	rules, err := c.Ruleset(ctx)
 	if err != nil {
 		return err
+	}
+	if format == "ipvsadm" {
+		// What makes an empty table this one.
+		changes := ipvs.Diff(ipvs.Ruleset{Services: []ipvs.ServiceRules{}, Daemons: []ipvs.Daemon{}}, rules, nil)
+		return p.lines(ipvs.Report{Changes: changes}, true)
 	}
 	enc := json.NewEncoder(p.stdout)
 	enc.SetIndent("", "  ")
@@ -252,23 +269,12 @@ func (p *program) dump(ctx context.Context, c *ipvs.Client) error {
 }
 
 // print shows the changes, or what became of those that failed.
-func (p *program) print(r ipvs.Report, dryRun, asJSON bool) error {
-	if asJSON {
-		type row struct {
-			ipvs.Change
-			State ipvs.State `json:"state"`
-			Error string     `json:"error,omitempty"`
-		}
-		rows := make([]row, len(r.Changes))
-		for i := range rows {
-			rows[i] = row{Change: r.Changes[i], State: r.Outcomes[i].State}
-			if err := r.Outcomes[i].Err; err != nil {
-				rows[i].Error = err.Error()
-			}
-		}
-		enc := json.NewEncoder(p.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(rows)
+func (p *program) print(r ipvs.Report, dryRun bool, format string) error {
+	switch format {
+	case "json":
+		return p.printJSON(r)
+	case "ipvsadm":
+		return p.lines(r, dryRun)
 	}
 	var b strings.Builder
 	for i := range r.Changes {
@@ -276,6 +282,42 @@ func (p *program) print(r ipvs.Report, dryRun, asJSON bool) error {
 			fmt.Fprintf(&b, "%v: ", state)
 		}
 		fmt.Fprintln(&b, &r.Changes[i])
+	}
+	_, err := io.WriteString(p.stdout, b.String())
+	return err
+}
+
+func (p *program) printJSON(r ipvs.Report) error {
+	type row struct {
+		ipvs.Change
+		State ipvs.State `json:"state"`
+		Error string     `json:"error,omitempty"`
+	}
+	rows := make([]row, len(r.Changes))
+	for i := range rows {
+		rows[i] = row{Change: r.Changes[i], State: r.Outcomes[i].State}
+		if err := r.Outcomes[i].Err; err != nil {
+			rows[i].Error = err.Error()
+		}
+	}
+	enc := json.NewEncoder(p.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(rows)
+}
+
+// lines prints the changes as command lines of ipvsadm. What was not done, and what has no such line, is a comment.
+func (p *program) lines(r ipvs.Report, dryRun bool) error {
+	var b strings.Builder
+	for i := range r.Changes {
+		op, ok := ipvsadm.FromChange(r.Changes[i])
+		switch {
+		case !dryRun && r.Outcomes[i].State != ipvs.Applied:
+			fmt.Fprintf(&b, "# %v: %v\n", r.Outcomes[i].State, &r.Changes[i])
+		case !ok:
+			fmt.Fprintf(&b, "# %v\n", &r.Changes[i])
+		default:
+			fmt.Fprintln(&b, op)
+		}
 	}
 	_, err := io.WriteString(p.stdout, b.String())
 	return err

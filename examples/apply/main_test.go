@@ -79,6 +79,43 @@ add service FWM 7 IPv6 rr persistent 5m0s mask ffff:ffff:ffff:ffff:ffff:ffff:fff
 	}
 }
 
+// The plan as ipvsadm's lines is a rule file: it makes the same table. So is the table.
+func TestLines(t *testing.T) {
+	dir := t.TempDir()
+	first, second := "memory:"+filepath.Join(dir, "first"), "memory:"+filepath.Join(dir, "second")
+	steps := []struct {
+		stdin string
+		args  []string
+		out   string
+	}{
+		{rules, []string{"-n", "-format", "ipvsadm", "-"}, `-A -t 192.0.2.1:80 -s wlc
+-a -t 192.0.2.1:80 -r 10.0.0.2:80 -g -w 1
+-a -t 192.0.2.1:80 -r 10.0.0.3:80 -g -w 2 -x 100 -y 50
+-A -f 7 -6 -s rr -p 300
+`},
+		{rules, []string{"-format", "text", "-"}, "add service TCP 192.0.2.1:80 wlc"},
+		{"-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -g -w 0", []string{"-n", "-format", "ipvsadm", "-"}, `-E -t 192.0.2.1:80 -s rr
+-e -t 192.0.2.1:80 -r 10.0.0.2:80 -g -w 0
+-d -t 192.0.2.1:80 -r 10.0.0.3:80
+-D -f 7 -6
+`},
+	}
+	for _, s := range steps {
+		status, out, errs := run(t, first, s.stdin, s.args...)
+		if status != exitChanged || errs != "" || !strings.HasPrefix(out, s.out) || s.args[0] == "-n" && out != s.out {
+			t.Fatalf("apply %v: status %d; %s\n%s", s.args, status, errs, cmp.Diff(s.out, out))
+		}
+	}
+	_, dump, _ := run(t, first, "", "-dump", "-format", "ipvsadm")
+	if status, _, errs := run(t, second, dump, "-"); status != exitChanged {
+		t.Fatalf("status %d, %s\n%s", status, errs, dump)
+	}
+	_, want, _ := run(t, first, "", "-dump")
+	if _, have, _ := run(t, second, "", "-dump"); have != want {
+		t.Fatalf("the table after its own rules (-want +got):\n%s", cmp.Diff(want, have))
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	tests := []struct {
 		stdin  string
@@ -89,6 +126,9 @@ func TestMistakes(t *testing.T) {
 		{"", nil, exitUsage, "one file is needed"},
 		{"", []string{"-dump", "x"}, exitUsage, `unexpected argument "x"`},
 		{"", []string{"-bogus", "x"}, exitUsage, "flag provided but not defined"},
+		{"", []string{"-format", "xml", "-"}, exitUsage, `-format "xml": text, json or ipvsadm`},
+		{"", []string{"-json", "-format", "text", "-"}, exitUsage, "exclude each other"},
+		{"", []string{"-dump", "-format", "text"}, exitUsage, "json or ipvsadm"},
 		{"", []string{"-owned", "x", "-"}, exitUsage, "not a network"},
 		{"", []string{"/no/such/file"}, exitError, "no such file"},
 		{"-A -t 192.0.2.1:80\n-A -t 192.0.2.1:80\n", []string{"-"}, exitError, "standard input: line 2: ipvs: add service TCP 192.0.2.1:80: service exists"},
