@@ -19,7 +19,7 @@ import (
 // once makes the check of a service's first server and returns the error's text.
 func once(t *testing.T, check string, addr string) (answer, failure string) {
 	t.Helper()
-	cfg := parse(t, fmt.Sprintf(`{"defaults": {"timeout": "500ms"}, "services": [{"service": "FWM 7", "checks": [%s], "real": [{"addr": %q}]}]}`, check, addr))
+	cfg := parse(t, fmt.Sprintf(`{"defaults": {"interval": "20s", "timeout": "20s"}, "services": [{"service": "FWM 7", "checks": [%s], "real": [{"addr": %q}]}]}`, check, addr))
 	s := &cfg.Services[0]
 	q := ask(s.Checks[0], s, &s.Real[0], nil, 0)
 	o := askOnce(t.Context(), q, newChecker(q))
@@ -78,7 +78,7 @@ func TestHTTPCheck(t *testing.T) {
 		"status allowed": {`{"type": "http", "path": "/gone", "status": "200-299,410"}`, "", ""},
 		"no redirects":   {`{"type": "http", "path": "/elsewhere"}`, "", "status 302"},
 		"content":        {`{"type": "http", "body": "^y"}`, "", "the content does not match"},
-		"too slow":       {`{"type": "http", "path": "/slow"}`, "", "no answer within 500ms"},
+		"too slow":       {`{"type": "http", "path": "/slow", "timeout": "300ms"}`, "", "no answer within 300ms"},
 		"no TLS":         {`{"type": "https"}`, "", "HTTP response to HTTPS"},
 	}
 	for name, tt := range tests {
@@ -128,7 +128,7 @@ func TestUDPCheck(t *testing.T) {
 		"any answer": {`{"type": "udp", "send": "x"}`, echo, ""},
 		"match":      {`{"type": "udp", "sendHex": "4142", "expect": "^got AB$"}`, echo, ""},
 		"mismatch":   {`{"type": "udp", "send": "x", "expect": "^y"}`, echo, `the answer "got x" does not match "^y"`},
-		"silence":    {`{"type": "udp", "send": "x"}`, silent, "no answer within 500ms"},
+		"silence":    {`{"type": "udp", "send": "x", "timeout": "300ms"}`, silent, "no answer within 300ms"},
 		"nobody":     {`{"type": "udp", "send": "x"}`, "127.0.0.1:1", "refused"},
 	} {
 		_, failure := once(t, tt.check, tt.addr)
@@ -235,17 +235,20 @@ func TestCommandCheck(t *testing.T) {
 	for name, tt := range map[string]struct{ script, answer, failure string }{
 		"good":              {"echo 5 $1", "5 10.0.0.2:53\n", ""},
 		"bad":               {"echo wrong >&2; echo more >&2; exit 3", "", "exit status 3: wrong"},
-		"too slow":          {"exec sleep 10", "", "no answer within 500ms"},
+		"too slow":          {"exec sleep 10", "", "no answer within 300ms"},
 		"leaves a child":    {"sleep 10 & echo on", "on\n", ""},
-		"a child too, slow": {"sleep 10; echo on", "", "no answer within 500ms"},
+		"a child too, slow": {"sleep 10; echo on", "", "no answer within 300ms"},
 	} {
-		begin := time.Now()
-		answer, failure := once(t, fmt.Sprintf(`{"type": "command", "command": ["/bin/sh", "-c", %q, "sh", "{addr}:{port}"]}`, tt.script), "10.0.0.2:53")
+		begin, limit := time.Now(), "9s"
+		if strings.HasPrefix(tt.failure, "no answer") {
+			limit = "300ms"
+		}
+		answer, failure := once(t, fmt.Sprintf(`{"type": "command", "command": ["/bin/sh", "-c", %q, "sh", "{addr}:{port}"], "timeout": %q}`, tt.script, limit), "10.0.0.2:53")
 		expect(t, name, failure, tt.failure)
 		if answer != tt.answer {
 			t.Errorf("%s: answer %q, want %q", name, answer, tt.answer)
 		}
-		if d := time.Since(begin); d > 5*time.Second {
+		if d := time.Since(begin); d > 9*time.Second {
 			t.Errorf("%s: it took %v", name, d)
 		}
 	}

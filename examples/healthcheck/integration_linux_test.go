@@ -235,7 +235,7 @@ func configFile(t *testing.T, text string) (name string, set func(string)) {
 }
 
 const (
-	interval = 500 * time.Millisecond
+	interval = 700 * time.Millisecond
 	fall     = 2
 	reaction = fall*interval + time.Second // that a dead server may go on getting requests
 )
@@ -256,7 +256,7 @@ func TestIntegrationFailures(t *testing.T) {
 	lab.Director.ServeHTTP(t, vip, "sorry", nil)
 	sorry := netip.MustParseAddrPort("127.0.0.1:80")
 	config := func(weight int) string {
-		return fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "400ms", "rise": 2, "fall": %d}, "services": [{"service": "TCP %v",
+		return fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "700ms", "rise": 2, "fall": %d}, "services": [{"service": "TCP %v",
 			"scheduler": "wrr", "checks": [{"type": "http", "path": "/health"}], "sorry": {"addr": "%v", "forward": "Route"},
 			"real": [{"addr": "%v", "weight": %d}, {"addr": "%v"}]}]}`, interval, fall, vip, sorry, backends[0].addr, weight, backends[1].addr)
 	}
@@ -381,7 +381,7 @@ func TestIntegrationPersistence(t *testing.T) {
 		backends[b.name] = b
 		reals = append(reals, fmt.Sprintf(`{"addr": "%v"}`, b.addr))
 	}
-	file, _ := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "400ms", "rise": 1, "fall": %d}, "services": [
+	file, _ := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "700ms", "rise": 1, "fall": %d}, "services": [
 		{"service": "TCP %v", "persist": "300s", "checks": [{"type": "tcp"}], "real": [%s]}]}`, interval, fall, vip, strings.Join(reals, ",")))
 	d := newDirector(t, lab.Director)
 	for _, set := range []bool{false, true} {
@@ -450,7 +450,7 @@ func testThrough(t *testing.T, ipv6 bool) {
 		backends = append(backends, b)
 	}
 	real := func(i int) netip.AddrPort { return netip.AddrPortFrom(lab.RealServers[i].Addr, 80) }
-	file, set := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "300ms", "timeout": "300ms", "rise": 1, "fall": 2},
+	file, set := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "500ms", "timeout": "500ms", "rise": 1, "fall": 2},
 		"through": {"marks": [1000, 1001], "sources": ["%s"]}, "services": [{"service": "TCP %v", "forward": "Route", "real": [
 			{"addr": "%v", "checks": [{"type": "http", "path": "/health", "through": "vip"}]}, {"addr": "%v"}]}]}`, source, vip, real(0), real(1)))
 	const key = "net/ipv4/conf/eth1/accept_local"
@@ -494,7 +494,7 @@ func testThrough(t *testing.T, ipv6 bool) {
 	}
 	// Now the other one, and only that: it is down, as it says.
 	backends[1].bad.Store(true)
-	set(fmt.Sprintf(`{"defaults": {"interval": "300ms", "timeout": "300ms", "rise": 1, "fall": 2},
+	set(fmt.Sprintf(`{"defaults": {"interval": "500ms", "timeout": "500ms", "rise": 1, "fall": 2},
 		"through": {"marks": [1000, 1001], "sources": ["%s"]}, "services": [{"service": "TCP %v", "forward": "Route", "real": [
 			{"addr": "%v"}, {"addr": "%v", "checks": [{"type": "http", "path": "/health", "through": "vip"}]}]}]}`, source, vip, real(0), real(1)))
 	p.signal(syscall.SIGHUP)

@@ -96,6 +96,13 @@ func (w *world) checker(q question) checker {
 	})
 }
 
+// times returns when something was asked.
+func (w *world) times(question string) []time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.asked[question])
+}
+
 // answer tells what questions get from now on.
 func (w *world) answer(answers ...string) {
 	w.mu.Lock()
@@ -278,12 +285,12 @@ func TestReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(time.Second, "10.0.0.2:80=0 10.0.0.4:80=0")
-		if asked := w.asked["tcp 10.0.0.2:80"]; asked[3].Sub(asked[0]) != 6*time.Second {
+		if asked := w.times("tcp 10.0.0.2:80"); asked[3].Sub(asked[0]) != 6*time.Second {
 			t.Errorf("asked at %v", asked)
 		}
-		n := len(w.asked["tcp 10.0.0.5:53"])
+		n := len(w.times("tcp 10.0.0.5:53"))
 		w.after(10*time.Second, "10.0.0.2:80=0 10.0.0.4:80=0")
-		if len(w.asked["tcp 10.0.0.5:53"]) != n {
+		if len(w.times("tcp 10.0.0.5:53")) != n {
 			t.Error("a server that is not in the configuration any more is asked")
 		}
 		if err := stop(); err != nil {
@@ -318,6 +325,17 @@ func TestWeights(t *testing.T) {
 		if !strings.Contains(w.log.String(), `the answer \"nothing\" is not a weight`) {
 			t.Errorf("log:\n%s", &w.log)
 		}
+		w.answer("command load", "!broken") // what it said before is forgotten when it is back
+		w.after(time.Second, "10.0.0.2:80=0 10.0.0.3:80=100 10.0.0.4:80=0")
+		w.answer("command load", "10")
+		w.after(20*time.Second, "10.0.0.2:80=10 10.0.0.3:80=100 10.0.0.4:80=0")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		// A server that is in service already gets its weight with the first answer, the least one too.
+		w.answer("command load", "0")
+		stop = w.start(cfg)
+		w.after(0, "10.0.0.2:80=1 10.0.0.3:80=100 10.0.0.4:80=0")
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -440,11 +458,10 @@ func TestReactionTime(t *testing.T) {
 				w.answer("tcp 10.0.0.2:80", "")
 				w.after(2*time.Second, "10.0.0.2:80=1")
 			}
-			for _, at := range w.asked {
-				for i := range at[1:] {
-					if d := at[i+1].Sub(at[i]); d > 2*time.Second || jitter == "0" && d != 2*time.Second {
-						t.Errorf("jitter %s: an interval of %v", jitter, d)
-					}
+			at := w.times("tcp 10.0.0.2:80")
+			for i := range at[1:] {
+				if d := at[i+1].Sub(at[i]); d > 2*time.Second || jitter == "0" && d != 2*time.Second {
+					t.Errorf("jitter %s: an interval of %v", jitter, d)
 				}
 			}
 			if err := stop(); err != nil {
