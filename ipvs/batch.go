@@ -168,11 +168,15 @@ func (l *link) batch(changes []Change, outcomes []Outcome, single bool) (n int, 
 	for n < limit && len(l.out) < batchBytes {
 		last = len(l.out)
 		l.seq++
-		l.out = beginMessage(l.out, l.family, flagRequest, l.seq, changes[n].command())
-		if l.out, err = changes[n].appendRequest(l.out, &l.last); err != nil {
-			return 0, err
+		c := &changes[n]
+		var usual bool
+		if l.out, usual = l.last.appendUsual(l.out, l.family, l.seq, c); !usual {
+			l.out = beginMessage(l.out, l.family, flagRequest, l.seq, c.command())
+			if l.out, err = c.appendRequest(l.out, &l.last); err != nil {
+				return 0, err
+			}
+			finishMessage(l.out, last)
 		}
-		finishMessage(l.out, last)
 		fence = fence || changes[n].Kind == DaemonStop
 		n++
 	}

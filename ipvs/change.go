@@ -1,7 +1,10 @@
 package ipvs
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -140,6 +143,11 @@ type lastService struct {
 	known  bool
 	family Family
 	nest   []byte // names it in a request
+
+	// usual is the request that sets a destination of an IPv4 service by address: all but what differs from one to the
+	// next. It is there if complete is true.
+	usual    [usualSize]byte
+	complete bool
 }
 
 // use checks the identity of a change's service.
@@ -155,7 +163,48 @@ func (l *lastService) use(id *ServiceID) error {
 	l.given, l.known = *id, true
 	l.family = c.AddrFamily()
 	l.nest = appendServiceID(l.nest[:0], c)
+	if l.complete = l.family == IPv4 && len(l.nest) == serviceIDSize; l.complete {
+		b := beginMessage(l.usual[:0], 0, flagRequest, 0, 0)
+		b = appendDestination(append(b, l.nest...), &Destination{}, netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
+		finishMessage(b, 0)
+	}
 	return nil
+}
+
+// usual returns whether the change sets a destination of the usual kind, all of whose fields are in their ranges: an IPv4
+// address without tunnel options.
+func (c *Change) usual() bool {
+	d := &c.Destination
+	return (c.Kind == DestinationAdd || c.Kind == DestinationSet) && d.Addr.Addr().Is4() && d.Forward <= 7 &&
+		d.Weight <= math.MaxInt32 && d.UpperThreshold <= math.MaxInt32 && d.LowerThreshold <= d.UpperThreshold &&
+		d.Tunnel == TunnelOptions{}
+}
+
+// Where the fields of a usual request are.
+const (
+	usualNest = nlmHdrLen + genlHdrLen + serviceIDSize
+	usualSize = usualNest + destinationSize
+)
+
+// appendUsual appends the whole request that makes a change, if that and its service are of the usual kind.
+func (l *lastService) appendUsual(b []byte, typ uint16, seq uint32, c *Change) ([]byte, bool) {
+	if !c.usual() || l.use(&c.Service.ID) != nil || !l.complete {
+		return b, false
+	}
+	b = extend(b, usualSize)
+	p := (*[usualSize]byte)(b[len(b)-usualSize:])
+	*p = l.usual
+	host.PutUint16(p[4:], typ)
+	host.PutUint32(p[8:], seq)
+	p[nlmHdrLen] = c.command()
+	d := (*[destinationSize]byte)(p[usualNest:])
+	*(*[4]byte)(d[8:]) = c.Destination.Addr.Addr().As4()
+	binary.BigEndian.PutUint16(d[28:], c.Destination.Addr.Port())
+	host.PutUint32(d[36:], uint32(c.Destination.Forward))
+	host.PutUint32(d[44:], c.Destination.Weight)
+	host.PutUint32(d[52:], c.Destination.UpperThreshold)
+	host.PutUint32(d[60:], c.Destination.LowerThreshold)
+	return b, true
 }
 
 // check says whether the change is well formed.
@@ -164,6 +213,9 @@ func (c *Change) check(last *lastService) error {
 	case DestinationAdd, DestinationSet:
 		if err := last.use(&c.Service.ID); err != nil {
 			return err
+		}
+		if last.complete && c.usual() {
+			return nil
 		}
 		_, err := c.Destination.checked(last.family)
 		return err

@@ -199,6 +199,42 @@ func FuzzDestinationRoundTrip(f *testing.F) {
 	})
 }
 
+// A request of the usual kind is the one that is put together attribute by attribute, and whatever is of another kind is
+// left to that.
+func FuzzUsualRequest(f *testing.F) {
+	f.Add([]byte{192, 0, 2, 1}, uint32(0), []byte{10, 0, 0, 2}, uint16(80), uint8(3), uint32(7), uint32(100), uint32(50), uint8(0), uint16(0))
+	f.Add([]byte{192, 0, 2, 1}, uint32(7), []byte{10, 0, 0, 2}, uint16(80), uint8(0), uint32(1<<31), uint32(0), uint32(50), uint8(1), uint16(6080))
+	f.Add(netip.IPv6Loopback().AsSlice(), uint32(0), netip.IPv6Loopback().AsSlice(), uint16(80), uint8(2), uint32(0), uint32(0), uint32(0), uint8(0), uint16(0))
+	f.Add(netip.MustParseAddr("::ffff:1.2.3.4").AsSlice(), uint32(0), []byte{10, 0, 0, 2}, uint16(80), uint8(9), uint32(0), uint32(0), uint32(0), uint8(0), uint16(0))
+	var last lastService
+	f.Fuzz(func(t *testing.T, vip []byte, mark uint32, ip []byte, port uint16, forward uint8, weight, upper, lower uint32, tunnel uint8, tunPort uint16) {
+		c := Change{Kind: DestinationAdd, Service: Service{ID: ServiceID{Protocol: TCP, Addr: fuzzAddr(vip, 80)}}, Destination: Destination{
+			Addr: fuzzAddr(ip, port), Forward: ForwardMethod(forward), Weight: weight, UpperThreshold: upper, LowerThreshold: lower,
+			Tunnel: TunnelOptions{Type: TunnelType(tunnel), Port: tunPort},
+		}}
+		if mark != 0 {
+			c.Service.ID = Mark(mark, IPv4)
+		}
+		if weight%2 == 1 {
+			c.Kind = DestinationSet
+		}
+		want := beginMessage(nil, 34, flagRequest, 5, c.command())
+		want, err := c.appendRequest(want, new(lastService))
+		finishMessage(want, 0)
+		if checked := c.check(&last); (checked == nil) != (err == nil) {
+			t.Fatalf("check says %v, the encoder %v", checked, err)
+		}
+		got, usual := last.appendUsual(nil, 34, 5, &c)
+		if usual && (err != nil || !bytes.Equal(got, want)) {
+			t.Fatalf("%v, %v\ngot  %x\nwant %x", c, err, got, want)
+		}
+		simple := mark == 0 && len(vip) == 4 && len(ip) == 4 && c.Destination.Tunnel == TunnelOptions{}
+		if !usual && simple && err == nil {
+			t.Fatalf("%v is not taken for a usual change", c)
+		}
+	})
+}
+
 func FuzzDaemonRoundTrip(f *testing.F) {
 	f.Add(uint32(1), "dm0", uint32(5), uint16(1400), []byte{239, 0, 0, 81}, uint16(8849), uint8(4))
 	f.Add(uint32(2), "lo", uint32(0), uint16(0), netip.MustParseAddr("ff02::81").AsSlice(), uint16(0), uint8(0))
@@ -480,6 +516,20 @@ func BenchmarkEncodeDestination(b *testing.B) {
 		buf = beginMessage(buf[:0], 34, flagRequest|flagAck, 1, cmdNewDest)
 		buf = appendDestination(appendServiceID(buf, goldenTCP.ID), &d, d.Addr)
 		finishMessage(buf, 0)
+	}
+}
+
+// BenchmarkEncodeChange encodes the request as a batch does, where the change before was about the same service.
+func BenchmarkEncodeChange(b *testing.B) {
+	c := Change{Kind: DestinationSet, Service: Service{ID: goldenTCP.ID}, Destination: goldenRoute}
+	var last lastService
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		var usual bool
+		if buf, usual = last.appendUsual(buf[:0], 34, 1, &c); !usual {
+			b.Fatal("not a usual change")
+		}
 	}
 }
 
