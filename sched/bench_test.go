@@ -12,6 +12,12 @@ var benchSizes = []int{10, 100, 1000, 10000}
 // benchScheduler has n servers of weights 1 to 16.
 func benchScheduler(b *testing.B, name string, flags Flags, n int) (*Scheduler, []*Server) {
 	b.Helper()
+	return benchWeights(b, name, flags, n, 16)
+}
+
+// benchWeights has n servers of weights from 1 up.
+func benchWeights(b *testing.B, name string, flags Flags, n int, most uint32) (*Scheduler, []*Server) {
+	b.Helper()
 	r := rand.New(rand.NewPCG(3, 4))
 	s, err := New(name, Config{Flags: flags, Rand: r.Uint32})
 	if err != nil {
@@ -20,7 +26,7 @@ func benchScheduler(b *testing.B, name string, flags Flags, n int) (*Scheduler, 
 	servers := make([]*Server, n)
 	for i := range servers {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}), 80)
-		if servers[i], err = s.Add(addr, Settings{Weight: 1 + int32(r.Uint32N(16))}); err != nil {
+		if servers[i], err = s.Add(addr, Settings{Weight: 1 + int32(r.Uint32N(most))}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -65,28 +71,65 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkPickOneUsable picks while all servers but one, in the middle of the list, are overloaded.
+// benchOneUsable has n servers that are overloaded, but for one: the middle one, or for sh and mh, whose servers all have
+// weight 1, the middle one of those that the table has room for, which are the last 256 or the first 4,093.
+func benchOneUsable(b *testing.B, name string, flags Flags, n int) *Scheduler {
+	b.Helper()
+	one, most := n/2, uint32(16)
+	switch name {
+	case "sh":
+		one, most = n-1-min(n, 256)/2, 1
+	case "mh":
+		one, most = min(n, 4093)/2, 1
+	}
+	s, servers := benchWeights(b, name, flags, n, most)
+	for i, d := range servers {
+		if i == one {
+			continue
+		}
+		if err := s.Update(d, Settings{Weight: d.Weight(), Upper: 1}); err != nil {
+			b.Fatal(err)
+		}
+		d.Open(Inactive)
+	}
+	return s
+}
+
+// BenchmarkPickOneUsable picks while all servers but one are overloaded, for 256 clients in turn.
 func BenchmarkPickOneUsable(b *testing.B) {
 	flows := benchFlows()
 	for _, a := range benchPicks {
 		for _, n := range benchSizes {
 			b.Run(fmt.Sprintf("%s/%v/%d", a.name, a.flags, n), func(b *testing.B) {
-				s, servers := benchScheduler(b, a.name, a.flags, n)
-				for i, d := range servers {
-					if i == n/2 {
-						continue
-					}
-					if err := s.Update(d, Settings{Weight: d.Weight(), Upper: 1}); err != nil {
-						b.Fatal(err)
-					}
-					d.Open(Inactive)
+				s := benchOneUsable(b, a.name, a.flags, n)
+				for _, f := range flows {
+					s.Pick(f, 0)
 				}
-				s.Pick(flows[0], 0)
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
 					s.Pick(flows[i&255], 0)
 					i++
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkPickNewClient is the same for clients none of which was seen before. It matters to mh alone, whose fallback then
+// has to search.
+func BenchmarkPickNewClient(b *testing.B) {
+	for _, name := range []string{"sh", "mh"} {
+		for _, n := range benchSizes {
+			b.Run(fmt.Sprintf("%s/%v/%d", name, Fallback, n), func(b *testing.B) {
+				s := benchOneUsable(b, name, Fallback, n)
+				s.Pick(Flow{}, 0)
+				b.ReportAllocs()
+				client := uint32(0)
+				for b.Loop() {
+					client += 0x9e3779b1
+					a := netip.AddrFrom4([4]byte{byte(client >> 24), byte(client >> 16), byte(client >> 8), byte(client)})
+					s.Pick(Flow{Client: netip.AddrPortFrom(a, 1024)}, 0)
 				}
 			})
 		}

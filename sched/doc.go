@@ -112,7 +112,11 @@
 //
 // A pick does not allocate for a flow seen before. With ten thousand servers it takes hardly longer than with ten
 // under rr, wrr, dh, sh and mh; under lc, wlc, sed, nq, fo and ovf the time grows with the logarithm of the number.
-// Exceptions are twos, which walks the list; sh and mh with the flag Fallback, which probe up to the whole table if
-// few servers are usable; and the changes of servers that make wrr look at all of them, or make dh, sh and mh fill
-// their table with the next pick.
+// Exceptions are twos, which walks the list; and the changes of servers that make wrr look at all of them, or make dh,
+// sh and mh fill their table with the next pick.
+//
+// One search cannot be cut short. With the flag Fallback, mh probes slots in an order that a hash of the client's address
+// and of the probe's number gives. If one of the 4093 slots is usable, it takes up to 4093 hashes to find it, or to see
+// that this client never comes there: 30 µs on average, measured with 10,000 servers. The scheduler remembers, for some
+// thousand clients, where their search ended until a server becomes usable again, so that their further picks take 50 ns.
 package sched

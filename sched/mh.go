@@ -23,6 +23,7 @@ type mh struct {
 	config *Config
 	table  []*Server
 	stale  bool
+	prober prober
 }
 
 func (m *mh) size() int { return mhPrimes[m.config.MHTableIndex-8] }
@@ -41,14 +42,7 @@ func (m *mh) pick(f Flow, _ time.Duration) *Server {
 	case m.config.Flags&Fallback == 0:
 		return nil
 	}
-	for o := range size {
-		r := (slot + o) % size
-		d := m.table[hsiphash(key+r, mhKeyOffset)%size]
-		if d.usable() {
-			return d
-		}
-	}
-	return nil
+	return m.prober.search(m.table, key, slot)
 }
 
 func (m *mh) refresh() {
@@ -83,6 +77,7 @@ func (m *mh) build(without *Server) {
 			}
 		}
 	}
+	m.prober.reset(m.list, m.table)
 }
 
 // fillers gives the servers that get slots, in list order.
@@ -144,13 +139,21 @@ func (m *mh) added(d *Server) {
 	}
 }
 
-func (m *mh) rebuild() {
+func (m *mh) removed(*Server) {
 	if m.list.n <= m.size() {
 		m.stale = true
+	} else {
+		m.prober.blind = true
 	}
 }
 
-func (m *mh) removed(*Server) { m.rebuild() }
-func (m *mh) updated(*Server) { m.rebuild() }
-func (m *mh) counted(*Server) {}
-func (m *mh) renumbered()     {}
+func (m *mh) updated(d *Server) {
+	if m.list.n <= m.size() {
+		m.stale = true
+	} else {
+		m.prober.note(d)
+	}
+}
+
+func (m *mh) counted(d *Server) { m.prober.note(d) }
+func (m *mh) renumbered()       {}

@@ -58,6 +58,7 @@ type run struct {
 	now     time.Duration
 	flags   Flags
 	wild    bool // with counters so high that overhead wraps around
+	crowded bool // mh has more servers than slots, so that it picks from an old table
 	picks   int
 	v6      bool
 	most    int // servers
@@ -224,7 +225,7 @@ func (r *run) pick(tb testing.TB) {
 	if got == nil {
 		return
 	}
-	if got.weight == 0 && !r.wild || !got.Available() {
+	if got.weight == 0 && !r.wild || !got.Available() && !r.crowded {
 		tb.Fatalf("%s: picked %v, which is quiesced or removed", r.s.Name(), show(got))
 	}
 	if got.Overloaded() && r.s.Name() != "lblc" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -217,6 +218,172 @@ func TestMHTooMany(t *testing.T) {
 	}
 	if s.Name() != "wrr" || s.Pick(Flow{}, 0) != before {
 		t.Error("the old scheduler did not start from scratch")
+	}
+}
+
+// TestSHFallback compares the search by the list with the probing of each slot that it stands for.
+func TestSHFallback(t *testing.T) {
+	for seed := range uint64(400) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		weights := make([]int32, 1+r.IntN([]int{4, 20, 60}[seed%3]))
+		for i := range weights {
+			weights[i] = r.Int32N([]int32{3, 12, 40, 5}[seed%4])
+		}
+		s, servers := withWeights(t, "sh", Config{SHTableBits: 4 + int(seed%5), Flags: Fallback}, weights...)
+		s.Pick(Flow{}, 0)
+		h := s.algo.(*sh)
+		size := uint32(len(h.table))
+		for usable := len(servers); usable > 0; usable /= 2 {
+			for slot := range size {
+				var want *Server
+				for o := range size {
+					if d := h.table[(slot+(o+slot)%size)%size]; want == nil && d.usable() {
+						want = d
+					}
+				}
+				if got := h.fallback(slot); got != want {
+					t.Fatalf("seed %d, slot %d of %d, weights %v: picked %v, want %v", seed, slot, size, weights, show(got), show(want))
+				}
+			}
+			for _, i := range r.Perm(len(servers))[:(len(servers)+1)/2] {
+				servers[i].limit.overloaded = !servers[i].limit.overloaded
+				servers[i].counted()
+			}
+		}
+	}
+}
+
+// TestMHCrowded plays random events around the number of servers from which on no table is built: with few usable
+// servers, some of them not in the list any more but in the table, and others the other way round.
+func TestMHCrowded(t *testing.T) {
+	slots := mhPrimes[0]
+	for seed := range uint64(16) {
+		r := newRun(t, "mh", Config{MHTableIndex: 8, Flags: Fallback}, 2*slots, randomTape(seed, 6000))
+		r.flags, r.crowded = Fallback, true
+		for r.s.Len() < slots-3+int(seed%6) {
+			d, err := r.s.Add(r.addr(len(r.servers)), Settings{Weight: 1 + int32(seed%2)})
+			r.check(t, err)
+			r.servers = append(r.servers, d)
+			r.def.add(d)
+		}
+		r.pick(t)
+		for i, d := range r.servers {
+			if i%16 != 3 {
+				r.check(t, r.s.Update(d, Settings{Weight: int32(i % 3 / 2), Upper: 1}))
+				r.def.update()
+				r.conns = append(r.conns, openConn{d, Inactive})
+				d.Open(Inactive)
+			}
+		}
+		for r.tape.more() {
+			if r.s.Len() > slots+2 {
+				m := r.members()
+				d := m[r.tape.below(len(m))]
+				r.check(t, r.s.Remove(d))
+				r.def.remove(d)
+			}
+			r.step(t)
+		}
+	}
+}
+
+// TestMHFrozen changes servers while there are too many for a new table: one that is updated, and one that has left the list
+// but not the table, and whose last connection then ends.
+func TestMHFrozen(t *testing.T) {
+	s, servers := withWeights(t, "mh", Config{MHTableIndex: 8, Flags: Fallback}, slices.Repeat([]int32{1}, 251)...)
+	def := &definition{c: s.config, flags: Fallback, list: slices.Clone(servers), name: "mh"}
+	def.rebuild()
+	same := func(when string) (found int) {
+		t.Helper()
+		for i := range 40 {
+			f := Flow{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, byte(i)}), 0)}
+			got, want := s.Pick(f, 0), def.pick(f, 0)
+			if got != want {
+				t.Fatalf("%s, client %v: picked %v, want %v", when, f.Client, show(got), show(want))
+			}
+			if got != nil {
+				found++
+			}
+		}
+		return found
+	}
+	same("with a server for each slot")
+	for i := range 2 {
+		def.add(mustAdd(t, s, serverAddr(300+i), Settings{Weight: 1}))
+	}
+	same("with more")
+	for _, d := range servers[1:] {
+		must(t, s.Update(d, Settings{}))
+	}
+	same("with one usable")
+	must(t, s.Update(servers[1], Settings{Weight: 1, Upper: 1}))
+	same("after an update")
+	must(t, s.Update(servers[0], Settings{}))
+	servers[1].Open(Inactive)
+	if same("with none usable") != 0 {
+		t.Error("a server was picked")
+	}
+	must(t, s.Remove(servers[1]))
+	def.remove(servers[1])
+	same("after a removal")
+	servers[1].Close(Inactive)
+	if same("when its connection has ended") == 0 {
+		t.Error("no server was picked")
+	}
+}
+
+// TestMHSearches has more clients than are remembered, each of them twice.
+func TestMHSearches(t *testing.T) {
+	s, servers := withWeights(t, "mh", Config{MHTableIndex: 8, Flags: Fallback}, slices.Repeat([]int32{1}, 200)...)
+	for _, d := range servers[1:] {
+		must(t, s.Update(d, Settings{}))
+	}
+	def := &definition{c: s.config, flags: Fallback, list: servers, name: "mh"}
+	def.rebuild()
+	m := s.algo.(*mh)
+	none := 0
+	for i := range maxSearches + 2000 {
+		f := Flow{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 0)}
+		want := def.pick(f, 0)
+		for range 2 {
+			if got := s.Pick(f, 0); got != want {
+				t.Fatalf("client %v: picked %v, want %v", f.Client, show(got), show(want))
+			}
+		}
+		if want == nil {
+			none++
+		}
+	}
+	if n := len(m.prober.searches); n == 0 || n > maxSearches {
+		t.Errorf("%d searches are remembered, want some and at most %d", n, maxSearches)
+	}
+	if none == 0 {
+		t.Error("every client found a server; some should never come to the only slot that is usable")
+	}
+}
+
+// TestMHRevival has servers come and go by their thresholds, which builds no new table, while a few clients return again
+// and again.
+func TestMHRevival(t *testing.T) {
+	s, servers := withWeights(t, "mh", Config{MHTableIndex: 8, Flags: Fallback}, slices.Repeat([]int32{1}, 60)...)
+	for _, d := range servers {
+		must(t, s.Update(d, Settings{Weight: 1, Upper: 1}))
+	}
+	def := &definition{c: s.config, flags: Fallback, list: servers, name: "mh"}
+	def.rebuild()
+	r := rand.New(rand.NewPCG(1, 9))
+	for i := range 20000 {
+		f := Flow{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, byte(r.IntN(40))}), 0)}
+		if got, want := s.Pick(f, 0), def.pick(f, 0); got != want {
+			t.Fatalf("pick %d, client %v: picked %v, want %v", i, f.Client, show(got), show(want))
+		}
+		d := servers[r.IntN(len(servers))]
+		switch {
+		case d.Overloaded() && r.IntN(20) == 0:
+			d.Close(Inactive)
+		case !d.Overloaded():
+			d.Open(Inactive)
+		}
 	}
 }
 
