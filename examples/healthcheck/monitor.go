@@ -117,8 +117,12 @@ func (m *monitor) observe(o outcome) (changed bool) {
 		if p != nil && o.err != nil && (!p.known || p.up) {
 			m.log.Warn("check failed", "check", p.question.String(), "error", o.err.Error(), "inARow", p.streak+1, "of", p.Check.Fall)
 		}
+		var before error
+		if p != nil {
+			before = p.reading
+		}
 		changed = m.engine.observe(o) || changed
-		if p != nil && p.reading != nil {
+		if p != nil && p.reading != nil && (before == nil || before.Error() != p.reading.Error()) {
 			m.log.Warn("check gives no weight", "check", p.question.String(), "error", p.reading.Error())
 		}
 		select {
