@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/internal/nstest"
 	"github.com/golvs/lvs/ipvs"
 )
@@ -115,9 +116,9 @@ func newSite(t *testing.T) *site {
 func (m *machine) start(t *testing.T, priority int, flags ...string) {
 	t.Helper()
 	var conf, errs bytes.Buffer
-	p := program{stdout: &conf, stderr: &errs}
+	p := program{Env: &setup.Env{Name: "failover", Stdout: &conf, Stderr: &errs}}
 	args := append([]string{"keepalived", "-router-id", m.name, "-priority", fmt.Sprint(priority), "-program", installed}, m.flags...)
-	if status := p.run(t.Context(), append(args, flags...)); status != exitOK {
+	if status := p.run(t.Context(), append(args, flags...)); status != setup.ExitOK {
 		t.Fatalf("status %d: %s", status, errs.String())
 	}
 	file := filepath.Join(t.TempDir(), "keepalived.conf")
@@ -177,10 +178,10 @@ func (m *machine) status(t *testing.T, want string) {
 	m.wait(t, "a status of "+want+" without findings", func() bool {
 		out.Reset()
 		errs.Reset()
-		p := program{stdout: &out, stderr: &errs}
+		p := program{Env: &setup.Env{Name: "failover", Stdout: &out, Stderr: &errs}}
 		args := append([]string{"status"}, m.flags[:len(m.flags)-2]...) // not into the log
 		status := p.run(t.Context(), append(args, "-netns", m.ns.Path()))
-		return status == exitOK && strings.HasPrefix(out.String(), want+" since")
+		return status == setup.ExitOK && strings.HasPrefix(out.String(), want+" since")
 	}, func() string { return out.String() + errs.String() })
 }
 

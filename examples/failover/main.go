@@ -38,39 +38,28 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/golvs/lvs/arp"
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// Exit statuses.
-const (
-	exitOK    = 0
-	exitError = 1 // something failed, or status or check found something wrong
-	exitUsage = 2 // a mistake on the command line
-)
-
 func main() {
 	born := birth()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL"), born: born}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	setup.Main("failover", func(ctx context.Context, e *setup.Env, args []string) int {
+		return (&program{Env: e, born: born}).run(ctx, args)
+	})
 }
 
 // program is what a run depends on.
 type program struct {
-	stdout, stderr io.Writer
-	kernel         string // see ipvstest.Dial
-	born           moment
-	network        network // nil for that of the host
+	*setup.Env
+	born    moment
+	network network // nil for that of the host
 }
 
 const usage = `usage: failover VERB [flags]
@@ -92,40 +81,46 @@ var verbs = []string{"notify", "check", "master", "backup", "fault", "stop", "st
 
 func (p *program) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintln(p.stderr, `failover: a verb is needed; "failover -h" shows them`)
-		return exitUsage
+		return p.Mistake("", errors.New(`a verb is needed; "failover -h" shows them`))
 	}
 	verb := args[0]
 	switch {
 	case verb == "-h" || verb == "-help" || verb == "--help" || verb == "help":
-		fmt.Fprint(p.stdout, usage)
-		return exitOK
+		fmt.Fprint(p.Stdout, usage)
+		return setup.ExitOK
 	case !slices.Contains(verbs, verb):
-		fmt.Fprintf(p.stderr, "failover: unknown verb %q; \"failover -h\" shows the verbs\n", verb)
-		return exitUsage
+		return p.Mistake("", fmt.Errorf("unknown verb %q; \"failover -h\" shows the verbs", verb))
 	}
-	o := options{verb: verb, kernel: p.kernel}
+	o := options{verb: verb, kernel: p.Kernel}
 	if err := o.parse(args[1:]); errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(p.stdout, o.help)
-		return exitOK
+		fmt.Fprint(p.Stdout, o.help)
+		return setup.ExitOK
 	} else if err != nil {
-		fmt.Fprintf(p.stderr, "failover %s: %v\n", verb, err)
-		return exitUsage
+		return p.Mistake(verb, err)
 	}
 	if verb == "keepalived" {
-		return p.report(p.stderr, o.writeConfig(p.stdout))
+		return p.Report(o.writeConfig(p.Stdout))
 	}
-	d := director{options: o, born: p.born, network: p.network, out: p.stdout, err: p.stderr}
+	e := *p.Env // for what is reported
+	d := director{options: o, born: p.born, network: p.network, out: p.Stdout}
 	if o.log != "" {
 		f, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 		if err != nil {
-			return p.report(p.stderr, err)
+			return p.Report(err)
 		}
 		defer func() { _ = f.Close() }()
-		prefix := fmt.Sprintf("failover %s[%d]: ", o.name, os.Getpid())
-		d.out, d.err = newLog(f, prefix), newLog(f, prefix)
+		log := newLog(f, fmt.Sprintf("failover %s[%d]: ", o.name, os.Getpid()))
+		d.out = log
+		if verb != "check" { // that fails every second
+			e.Stderr = log
+		}
 	}
-	return p.report(d.err, p.act(ctx, &d))
+	d.err = e.Stderr
+	err := p.act(ctx, &d)
+	if errors.Is(err, setup.ErrFindings) {
+		return setup.ExitError // they are printed already
+	}
+	return e.Report(err)
 }
 
 // act carries a verb out that is about this machine.
@@ -144,7 +139,7 @@ func (p *program) act(ctx context.Context, d *director) error {
 	if d.rules, err = readRules(ctx, d.rulesFile); err != nil {
 		return err
 	}
-	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: d.netns, Timeout: 10 * time.Second})
+	c, done, err := ipvstest.Dial(ctx, p.Kernel, &ipvs.Config{NetNS: d.netns, Timeout: 10 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -155,22 +150,4 @@ func (p *program) act(ctx context.Context, d *director) error {
 		err = d.become(ctx, d.state)
 	}
 	return errors.Join(err, done())
-}
-
-// report prints an error, with what a person can do about it, and returns the exit status.
-func (p *program) report(w io.Writer, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if errors.Is(err, errFindings) {
-		return exitError // they are printed already
-	}
-	fmt.Fprintf(w, "failover: %v\n", err)
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok && h.Hint() != "" {
-		fmt.Fprintf(w, "failover: %s\n", h.Hint())
-	}
-	return exitError
 }

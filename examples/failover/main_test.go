@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/golvs/lvs/arp"
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
@@ -79,7 +80,7 @@ var other = net.HardwareAddr{2, 0, 0, 0, 0, 9}
 func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	p := program{stdout: &out, stderr: &errs, kernel: kernel}
+	p := program{Env: &setup.Env{Name: "failover", Stdout: &out, Stderr: &errs, Kernel: kernel}}
 	status = p.run(t.Context(), args)
 	return status, out.String(), errs.String()
 }
@@ -100,17 +101,17 @@ add destination TCP 192.0.2.10:80 -> 10.0.0.3:80 Route weight 2
 		status int
 		out    string
 	}{
-		{notify("BACKUP", "-n"), exitOK, added + "start daemon backup on lo syncid 7\n"},
-		{append([]string{"status"}, flags...), exitError, `! keepalived has not said anything about "lvs" yet: is it running, with this program as its notify script and -name lvs?` + "\n"},
-		{notify("BACKUP"), exitOK, "BACKUP\n" + added + "start daemon backup on lo syncid 7\n"},
-		{notify("BACKUP"), exitOK, "BACKUP\n"},
-		{notify("MASTER"), exitOK, "MASTER\nstop daemon backup\nstart daemon master on lo syncid 7\n"},
-		{append([]string{"master"}, flags...), exitOK, "MASTER\n"},
-		{notify("MASTER", "-n"), exitOK, "nothing to do\n"},
-		{notify("FAULT"), exitOK, "FAULT\nstop daemon master\nstart daemon backup on lo syncid 7\n"},
-		{notify("STOP"), exitOK, "STOP\nstop daemon backup\n"},
-		{notify("DELETED"), exitOK, "STOP\n"},
-		{notify("BACKUP", "-sync-dev", "none"), exitOK, "BACKUP\n"},
+		{notify("BACKUP", "-n"), setup.ExitOK, added + "start daemon backup on lo syncid 7\n"},
+		{append([]string{"status"}, flags...), setup.ExitError, `! keepalived has not said anything about "lvs" yet: is it running, with this program as its notify script and -name lvs?` + "\n"},
+		{notify("BACKUP"), setup.ExitOK, "BACKUP\n" + added + "start daemon backup on lo syncid 7\n"},
+		{notify("BACKUP"), setup.ExitOK, "BACKUP\n"},
+		{notify("MASTER"), setup.ExitOK, "MASTER\nstop daemon backup\nstart daemon master on lo syncid 7\n"},
+		{append([]string{"master"}, flags...), setup.ExitOK, "MASTER\n"},
+		{notify("MASTER", "-n"), setup.ExitOK, "nothing to do\n"},
+		{notify("FAULT"), setup.ExitOK, "FAULT\nstop daemon master\nstart daemon backup on lo syncid 7\n"},
+		{notify("STOP"), setup.ExitOK, "STOP\nstop daemon backup\n"},
+		{notify("DELETED"), setup.ExitOK, "STOP\n"},
+		{notify("BACKUP", "-sync-dev", "none"), setup.ExitOK, "BACKUP\n"},
 	}
 	for i, s := range steps {
 		status, out, errs := run(t, kernel, s.args...)
@@ -136,7 +137,7 @@ func TestOthersRules(t *testing.T) {
 	}
 	web := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.10:80")}
 	flags := []string{"-vip", "192.0.2.10", "-rules", rulesFile(t, rules)}
-	if status, _, errs := run(t, kernel, append([]string{"backup"}, flags...)...); status != exitOK {
+	if status, _, errs := run(t, kernel, append([]string{"backup"}, flags...)...); status != setup.ExitOK {
 		t.Fatal(errs)
 	}
 	change(func(c *ipvs.Client) error {
@@ -435,7 +436,7 @@ func TestConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, errs := run(t, "", "keepalived", "-vip", "192.0.2.10", "-dev", "eth0", "-rules", "/etc/lvs/rules", "-split-brain", "refuse", "-log", "/var/log/lvs-failover.log")
-	if diff := cmp.Diff(string(want), out); diff != "" || status != exitOK {
+	if diff := cmp.Diff(string(want), out); diff != "" || status != setup.ExitOK {
 		t.Fatalf("status %d, %s; (-keepalived.conf +printed):\n%s", status, errs, diff)
 	}
 	flags := []string{"-vip", "2001:db8::1,192.0.2.1", "-dev", "eth0", "-rules", "/r", "-weights", "-sync-dev", "none", "-sync-id", "9", "-split-brain", "refuse",
@@ -502,12 +503,12 @@ func TestMistakes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		status, out, errs := run(t, tt.kernel, tt.args...)
-		if status != exitUsage || out != "" || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {
+		if status != setup.ExitUsage || out != "" || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("failover %v: status %d, output %q, error %q; want %q", tt.args, status, out, errs, tt.want)
 		}
 	}
 	for _, args := range [][]string{{"-h"}, {"notify", "-h"}, {"check", "-h"}, {"status", "--help"}, {"keepalived", "-h"}} {
-		if status, out, errs := run(t, memory, args...); status != exitOK || !strings.HasPrefix(out, "usage: failover ") || errs != "" {
+		if status, out, errs := run(t, memory, args...); status != setup.ExitOK || !strings.HasPrefix(out, "usage: failover ") || errs != "" {
 			t.Errorf("failover %v: status %d, output %q, error %q", args, status, out, errs)
 		}
 	}
@@ -516,7 +517,7 @@ func TestMistakes(t *testing.T) {
 		"--start-daemon master\n":                  "line 1: start-daemon is not a rule",
 		"-Q\n":                                     "line 1, column 1: the first option",
 	} {
-		if status, _, errs := run(t, memory, verb("backup", "-rules", rulesFile(t, text))...); status != exitError || !strings.Contains(errs, want) {
+		if status, _, errs := run(t, memory, verb("backup", "-rules", rulesFile(t, text))...); status != setup.ExitError || !strings.Contains(errs, want) {
 			t.Errorf("rules %q: status %d, %q; want %q", text, status, errs, want)
 		}
 	}

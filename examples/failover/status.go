@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 )
-
-// errFindings is the result of a status that found something wrong, which is printed already.
-var errFindings = errors.New("not as it should be")
 
 // picture is what status finds.
 type picture struct {
@@ -38,7 +35,7 @@ func (d *director) status(ctx context.Context) error {
 		d.describe(p)
 	}
 	if err == nil && len(p.Findings) > 0 {
-		err = errFindings
+		err = setup.ErrFindings
 	}
 	return err
 }
