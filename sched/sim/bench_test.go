@@ -207,31 +207,40 @@ func benchDirector(b testing.TB) (*Director, [2]ServiceID) {
 	return d, ids
 }
 
+// benchFlow is a connection of the benchmark in as little memory as possible, whose use is not the director's.
+type benchFlow struct {
+	client     [3]byte
+	persistent bool
+	port       uint16
+}
+
+func (f benchFlow) flow(ids [2]ServiceID) Flow {
+	virtual := ids[0].Addr
+	if f.persistent {
+		virtual = ids[1].Addr
+	}
+	client := netip.AddrFrom4([4]byte{20, f.client[0], f.client[1], f.client[2]})
+	return Flow{Protocol: TCP, Virtual: virtual, Client: netip.AddrPortFrom(client, f.port)}
+}
+
 // drive lets n connections come and go: a SYN, an ACK, and at the end a RST.
 func drive(d *Director, ids [2]ServiceID, n, atOnce int) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var h departures
-	flows := make([]Flow, 0, 2*atOnce) // of those that are open
+	flows := make([]benchFlow, 0, 2*atOnce) // of those that are open
 	var free []uint32
 	for at, gone := range arrivals(n, atOnce) {
 		for len(h) > 0 && h[0].at <= at {
 			x := h.pop()
 			d.Advance(time.Duration(x.at))
-			d.Packet(Packet{Flow: flows[x.id], TCP: RST})
+			d.Packet(Packet{Flow: flows[x.id].flow(ids), TCP: RST})
 			free = append(free, x.id)
 		}
 		d.Advance(time.Duration(at))
 		u := r.Uint64()
-		id := ids[0]
-		if u%10 == 0 {
-			id = ids[1]
-		}
-		f := Flow{
-			Protocol: TCP, Virtual: id.Addr,
-			Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{20, byte(u >> 8), byte(u >> 16), byte(u >> 24)}), uint16(u>>32)|1024),
-		}
-		d.Open(f)
-		d.Packet(Packet{Flow: f, TCP: ACK})
+		f := benchFlow{[3]byte{byte(u >> 8), byte(u >> 16), byte(u >> 24)}, u%10 == 0, uint16(u>>32) | 1024}
+		d.Open(f.flow(ids))
+		d.Packet(Packet{Flow: f.flow(ids), TCP: ACK})
 		var slot uint32
 		if k := len(free); k > 0 {
 			slot = free[k-1]

@@ -18,6 +18,10 @@ const never = time.Duration(math.MaxInt64)
 type addr [2]uint64
 
 func addrOf(a netip.Addr) addr {
+	if a.Is4() {
+		b := a.As4()
+		return addr{0, 0xffff<<32 | uint64(binary.BigEndian.Uint32(b[:]))}
+	}
 	b := a.As16()
 	return addr{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
@@ -85,7 +89,6 @@ type conn struct {
 	deadline time.Duration
 	dest     *dest // nil for a bypass
 	template *persist.Entry[*dest]
-	chain    uint32 // next in the bucket
 	newer    uint32 // neighbours in the queue
 	older    uint32
 	queue    uint16
@@ -113,33 +116,70 @@ type conns struct {
 	free    []uint32
 	used    uint32 // slots ever used
 	n       int
-	buckets []uint32 // the newest connection of each chain; a power of two
+	index   []place // a power of two, at most half of it in use
 	queues  []queue
 	inForce []uint16 // queues that new timers use
 	next    time.Duration
 }
 
+// A place in the index names a connection. A key's places begin where its hash says and go on without a gap, the newest
+// connection first. The hash is kept so that a connection is hardly ever looked at in vain: it is far away in memory.
+type place struct {
+	hash uint32
+	id   uint32 // 0 if the place is empty
+}
+
 func newConns() conns {
-	return conns{buckets: make([]uint32, 1<<8), used: 1, next: never}
+	return conns{index: make([]place, 1<<8), used: 1, next: never}
 }
 
 func (t *conns) at(id uint32) *conn { return &t.blocks[id>>slotBits][id&(slots-1)] }
 
 // find returns the newest connection with a key, 0 if there is none.
 func (t *conns) find(k *key) uint32 {
-	for id := t.buckets[k.hash()&uint32(len(t.buckets)-1)]; id != 0; {
-		c := t.at(id)
-		if c.key.equal(k) {
-			return id
+	h := k.hash()
+	for i := h; ; i++ {
+		p := t.index[i&uint32(len(t.index)-1)]
+		if p.id == 0 || p.hash == h && t.at(p.id).key.equal(k) {
+			return p.id
 		}
-		id = c.chain
 	}
-	return 0
+}
+
+// insert puts a connection into the index, before others with its key.
+func (t *conns) insert(p place) {
+	for i := p.hash; ; i++ {
+		q := &t.index[i&uint32(len(t.index)-1)]
+		if q.id == 0 {
+			*q = p
+			return
+		}
+		if q.hash == p.hash && t.at(q.id).key.equal(&t.at(p.id).key) {
+			*q, p = p, *q
+		}
+	}
+}
+
+// take removes a connection from the index and closes the gap.
+func (t *conns) take(id, hash uint32) {
+	last := uint32(len(t.index) - 1)
+	i := hash & last
+	for t.index[i].id != id {
+		i = (i + 1) & last
+	}
+	for j := (i + 1) & last; t.index[j].id != 0; j = (j + 1) & last {
+		// What is further from where it begins than from the gap can fill it.
+		if (j-t.index[j].hash)&last >= (j-i)&last {
+			t.index[i] = t.index[j]
+			i = j
+		}
+	}
+	t.index[i] = place{}
 }
 
 // add makes a connection without a timer.
 func (t *conns) add(k *key) uint32 {
-	if t.n >= len(t.buckets) {
+	if 2*t.n >= len(t.index) {
 		t.grow()
 	}
 	var id uint32
@@ -153,23 +193,18 @@ func (t *conns) add(k *key) uint32 {
 			t.blocks = append(t.blocks, new([slots]conn))
 		}
 	}
-	head := &t.buckets[k.hash()&uint32(len(t.buckets)-1)]
-	*t.at(id) = conn{key: *k, flags: live, chain: *head, queue: noQueue}
-	*head = id
+	*t.at(id) = conn{key: *k, flags: live, queue: noQueue}
+	t.insert(place{k.hash(), id})
 	t.n++
 	return id
 }
 
 func (t *conns) grow() {
-	t.buckets = make([]uint32, 2*len(t.buckets))
-	// In ascending order of creation within a chain: there is at most one connection of a key outside of an event.
-	for id := range t.used {
-		if id == 0 {
-			continue
-		}
-		if c := t.at(id); c.flags&live != 0 {
-			head := &t.buckets[c.key.hash()&uint32(len(t.buckets)-1)]
-			c.chain, *head = *head, id
+	old := t.index
+	t.index = make([]place, 2*len(old))
+	for _, p := range old { // there is at most one connection of a key while none is being added
+		if p.id != 0 {
+			t.insert(p)
 		}
 	}
 }
@@ -178,11 +213,7 @@ func (t *conns) grow() {
 func (t *conns) remove(id uint32) {
 	c := t.at(id)
 	t.stop(c)
-	link := &t.buckets[c.key.hash()&uint32(len(t.buckets)-1)]
-	for *link != id {
-		link = &t.at(*link).chain
-	}
-	*link = c.chain
+	t.take(id, c.key.hash())
 	*c = conn{}
 	t.free = append(t.free, id)
 	t.n--
