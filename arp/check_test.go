@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/golvs/lvs/sysctl"
 )
@@ -168,4 +172,76 @@ func TestCheckOther(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a setup with tunnels has done is in order without its record too, such as after a boot that did it again.
+func TestStatusWithoutRecord(t *testing.T) {
+	tunnels := []Tunnel{
+		{Name: "lvs1", Kind: IPIP, Local: netip.MustParseAddr("10.0.0.3")},
+		{Name: "lvs2", Kind: GRE, Local: netip.MustParseAddr("10.0.0.3")},
+		{Name: "lvs3", Kind: IP6TNL, Local: netip.MustParseAddr("2001:db8::3")},
+	}
+	type found struct {
+		Kind ProblemKind
+		VIP  string
+	}
+	problems := func(t *testing.T, st Status) []found {
+		t.Helper()
+		var list []found
+		for _, p := range st.Problems {
+			list = append(list, found{p.Kind, p.VIP.String()})
+		}
+		return list
+	}
+	for name, tt := range map[string]struct {
+		own  string // the address that all tunnels get
+		more []Address
+		vips []string
+		want []found
+	}{
+		"address for tunnels":   {own: "192.0.2.1", vips: []string{"10.0.0.100", "192.0.2.1", "192.0.2.1", "192.0.2.1"}},
+		"the card's address":    {own: "10.0.0.3", vips: []string{"10.0.0.100"}},
+		"another of the card's": {own: "10.0.0.4", more: []Address{{Prefix: netip.MustParsePrefix("10.0.0.4/24"), Device: "eth0"}}, vips: []string{"10.0.0.100"}},
+		"and on lo": {own: "192.0.2.1", more: []Address{{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Device: "lo"}},
+			vips: []string{"10.0.0.100", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: []found{{BoundTwice, "192.0.2.1"}}},
+		"and with a length": {own: "192.0.2.1", more: []Address{{Prefix: netip.MustParsePrefix("192.0.2.1/24"), Device: "lvs1"}},
+			vips: []string{"10.0.0.100", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: []found{{WrongMask, "192.0.2.1"}, {BoundTwice, "192.0.2.1"}}},
+		"virtual on card and tunnels": {own: "10.0.0.101", more: []Address{{Prefix: netip.MustParsePrefix("10.0.0.101/32"), Device: "eth0"}},
+			vips: []string{"10.0.0.100", "10.0.0.101", "10.0.0.101", "10.0.0.101", "10.0.0.101"},
+			want: []found{{WrongDevice, "10.0.0.101"}, {BoundTwice, "10.0.0.101"}, {Answered, "10.0.0.101"}, {Announced, "10.0.0.101"}}},
+		"virtual on card with its subnet and lo": {own: "192.0.2.1", more: []Address{{Prefix: netip.MustParsePrefix("10.0.0.100/24"), Device: "eth0"}},
+			vips: []string{"10.0.0.100", "10.0.0.100", "192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			want: []found{{WrongDevice, "10.0.0.100"}, {BoundTwice, "10.0.0.100"}, {Answered, "10.0.0.100"}, {Announced, "10.0.0.100"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t).set("all", "rp_filter", "2")
+			mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Device: "lo", Tunnels: tunnels, TunnelAddress: netip.MustParseAddr(tt.own)})
+			if st, err := m.host(t).Status(t.Context()); err != nil || len(st.VIPs) != 1 || len(st.Problems) != 0 {
+				t.Fatalf("with the record: %v, %v", st, err)
+			}
+			for file := range m.files.Files() {
+				if strings.HasPrefix(file, "run/") {
+					if err := m.files.Remove(file); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			m.addrs = append(m.addrs, tt.more...)
+			st, err := m.host(t).Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var vips []string
+			for _, v := range st.VIPs {
+				vips = append(vips, v.Address.Addr().String())
+			}
+			slices.Sort(vips)
+			if diff := cmp.Diff(tt.vips, vips); diff != "" {
+				t.Errorf("addresses (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.want, problems(t, st)); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

@@ -42,7 +42,7 @@ const (
 	NotBound       ProblemKind = iota // the machine does not take packets for the virtual address
 	WrongMask                         // bound with another length than 32 or 128: the subnet passes for this machine's
 	WrongDevice                       // bound to a device that answers for it whatever the settings
-	BoundTwice                        // bound to several devices or with several lengths
+	BoundTwice                        // bound to several devices or with several lengths, but for IPv4 on tunnels only
 	NotInUse                          // IPv6: looked up for duplicates, or one was found
 	DeviceDown                        // the tunnel or the device of an IPv6 address is off
 	Answered                          // a device answers for the virtual address
@@ -86,8 +86,9 @@ func (p Problem) String() string {
 }
 
 // Status looks at the virtual addresses of a real server. They are those named, those recorded, and all that loopback,
-// dummy and tunnel devices hold, but for loopback and link-local addresses. Name them to find one that is missing or on
-// a network card. No privilege is needed in the caller's own namespace.
+// dummy and tunnel devices hold, but for loopback and link-local addresses, and the machine's own that tunnels have as
+// well ([Setup.TunnelAddress]). Name them to find one that is missing or on a network card. No privilege is needed in the
+// caller's own namespace.
 //
 // The error is that of [Host.State], or matches fs.ErrInvalid for an impossible address.
 func (h *Host) Status(ctx context.Context, vips ...netip.Addr) (Status, error) {
@@ -129,7 +130,7 @@ func (s State) Status(vips ...netip.Addr) (Status, error) {
 	}
 	for _, a := range s.Addresses {
 		l, ok := s.Link(a.Device)
-		if _, err := checkVIP(a.Addr()); err == nil && ok && !l.Resolves() && !helpers[a.Addr()] && !automatic.Contains(a.Addr()) {
+		if _, err := checkVIP(a.Addr()); err == nil && ok && !l.Resolves() && !helpers[a.Addr()] && !automatic.Contains(a.Addr()) && !s.own(a.Addr()) {
 			add(a.Addr())
 		}
 	}
@@ -194,7 +195,7 @@ func (st *Status) vip(s State, vip netip.Addr, recorded bool) {
 	case len(bound) == 0:
 		st.VIPs = append(st.VIPs, VIPStatus{Address: Address{Prefix: hostPrefix(vip)}, Recorded: recorded})
 		st.problem(NotBound, vip, "", "no device holds the address and no route makes it local")
-	case len(bound) > 1:
+	case len(bound) > 1 && !s.onTunnels(bound):
 		var where []string
 		for _, a := range bound {
 			where = append(where, a.String())
@@ -216,6 +217,39 @@ func (st *Status) vip(s State, vip netip.Addr, recorded bool) {
 			st.problem(Announced, vip, l.Name, e.AnnouncesCause.String())
 		}
 	}
+}
+
+// onTunnels says whether an IPv4 address is on tunnel devices only, once on each: a [Setup.TunnelAddress] is put on several
+// of them, which without a record is known by nothing else.
+func (s State) onTunnels(bound []Address) bool {
+	seen := map[string]bool{}
+	for _, a := range bound {
+		l, ok := s.Link(a.Device)
+		if !ok || l.Tunnel == nil || !a.Addr().Is4() || !a.host() || seen[a.Device] {
+			return false
+		}
+		seen[a.Device] = true
+	}
+	return true
+}
+
+// own says whether an address is the machine's own and not a virtual one: packets for a tunnel are addressed to it, or a
+// card has it with its subnet, and beside the card only tunnels do.
+func (s State) own(addr netip.Addr) bool {
+	var onTunnels []Address
+	card := false
+	for _, a := range s.Addresses {
+		if a.Addr() != addr {
+			continue
+		}
+		if l, ok := s.Link(a.Device); ok && l.Resolves() && !a.host() {
+			card = true
+		} else {
+			onTunnels = append(onTunnels, a)
+		}
+	}
+	return s.onTunnels(onTunnels) &&
+		(card || slices.ContainsFunc(s.Links, func(l Link) bool { return l.Tunnel != nil && l.Tunnel.Local == addr }))
 }
 
 // tunnel looks at a device that could take off an encapsulation: one that is not the fallback, or is used.
