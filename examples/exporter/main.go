@@ -22,39 +22,19 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// Exit statuses.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
-	os.Exit(p.run(ctx, os.Args[1:]))
-}
-
-// program is what a run depends on.
-type program struct {
-	stdout, stderr io.Writer
-	kernel         string // see ipvstest.Dial
-}
+func main() { setup.Main("exporter", run) }
 
 // options are the flags.
 type options struct {
@@ -65,10 +45,9 @@ type options struct {
 	limits  limits
 }
 
-func (p *program) run(ctx context.Context, args []string) int {
+func run(ctx context.Context, e *setup.Env, args []string) int {
 	var o options
 	fs := flag.NewFlagSet("exporter", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.listen, "listen", "127.0.0.1:9763", "`address` and port to serve on")
 	fs.DurationVar(&o.timeout, "timeout", 8*time.Second, "`time` that reading the table may take")
 	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
@@ -76,50 +55,32 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.IntVar(&o.limits.services, "max-services", 1000, "`number` of services with metrics of their own")
 	fs.IntVar(&o.limits.destinations, "max-destinations", 10000, "`number` of destinations with metrics of their own")
 	fs.BoolVar(&o.limits.rates, "rates", true, "the kernel's rates too")
-	switch err := fs.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintln(p.stdout, "usage: exporter [flags]")
-		fs.SetOutput(p.stdout)
-		fs.PrintDefaults()
-		return exitOK
-	case err != nil:
-		return p.mistake("%v", err)
-	case fs.NArg() > 0:
-		return p.mistake("unexpected argument %q", fs.Arg(0))
+	if status, done := e.Parse("", fs, args, o.check); done {
+		return status
+	}
+	c, done, err := ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.netns})
+	if err != nil {
+		return e.Report(err)
+	}
+	err = export(ctx, e, c, o)
+	return e.Report(errors.Join(err, done()))
+}
+
+// check judges the flags.
+func (o *options) check() error {
+	switch {
 	case o.timeout <= 0:
-		return p.mistake("-timeout %v is not above 0", o.timeout)
+		return fmt.Errorf("-timeout %v is not above 0", o.timeout)
 	case o.limits.services < 0 || o.limits.destinations < 0:
-		return p.mistake("a limit is not below 0")
+		return errors.New("a limit is not below 0")
 	}
 	if _, _, err := net.SplitHostPort(o.listen); err != nil {
-		return p.mistake("-listen %q is not an address and a port", o.listen)
+		return fmt.Errorf("-listen %q is not an address and a port", o.listen)
 	}
-	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: o.netns})
-	if err != nil {
-		return p.fail(err)
-	}
-	err = p.export(ctx, c, o)
-	if err = errors.Join(err, done()); err != nil {
-		return p.fail(err)
-	}
-	return exitOK
+	return nil
 }
 
-func (p *program) mistake(format string, args ...any) int {
-	fmt.Fprintf(p.stderr, "exporter: "+format+"\n", args...)
-	return exitUsage
-}
-
-// fail prints an error, with what a person can do about it.
-func (p *program) fail(err error) int {
-	fmt.Fprintf(p.stderr, "exporter: %v\n", err)
-	if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
-		fmt.Fprintf(p.stderr, "exporter: %s\n", oe.Hint())
-	}
-	return exitError
-}
-
-func (p *program) export(ctx context.Context, c *ipvs.Client, o options) error {
+func export(ctx context.Context, e *setup.Env, c *ipvs.Client, o options) error {
 	var mu sync.Mutex
 	var last error // of -once
 	registry := prometheus.NewPedanticRegistry()
@@ -128,17 +89,17 @@ func (p *program) export(ctx context.Context, c *ipvs.Client, o options) error {
 		defer mu.Unlock()
 		last = err
 		if !o.once {
-			p.fail(err)
+			e.Report(err)
 		}
 	}
 	if err := registry.Register(newCollector(c, o.limits, o.timeout, log)); err != nil {
 		return err
 	}
 	if o.once {
-		err := write(p.stdout, registry)
+		err := write(e.Stdout, registry)
 		return errors.Join(err, last)
 	}
-	return p.serve(ctx, o, registry)
+	return serve(ctx, e, o, registry)
 }
 
 // write writes the metrics in Prometheus's text format.
@@ -156,7 +117,7 @@ func write(w io.Writer, g prometheus.Gatherer) error {
 }
 
 // serve answers scrapes until ctx ends, and lets those that are under way finish.
-func (p *program) serve(ctx context.Context, o options, g prometheus.Gatherer) error {
+func serve(ctx context.Context, e *setup.Env, o options, g prometheus.Gatherer) error {
 	mux := http.NewServeMux()
 	// One scrape at a time is enough; a second one may be Prometheus's that has given the first up.
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{MaxRequestsInFlight: 2, Timeout: o.timeout + time.Second}))
@@ -169,7 +130,7 @@ func (p *program) serve(ctx context.Context, o options, g prometheus.Gatherer) e
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "http://%s/metrics\n", ln.Addr())
+	fmt.Fprintf(e.Stdout, "http://%s/metrics\n", ln.Addr())
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()

@@ -9,19 +9,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golvs/lvs/examples/internal/setup"
 )
 
-func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
+func runOnce(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	p := program{stdout: &out, stderr: &errs, kernel: "memory:" + filepath.Join(t.TempDir(), "kernel")}
-	status = p.run(t.Context(), args)
+	e := &setup.Env{Name: "exporter", Stdout: &out, Stderr: &errs, Kernel: "memory:" + filepath.Join(t.TempDir(), "kernel")}
+	status = run(t.Context(), e, args)
 	return status, out.String(), errs.String()
 }
 
 func TestOnce(t *testing.T) {
-	status, out, errs := run(t, "-once")
-	if status != exitOK || errs != "" || !strings.Contains(out, "\nlvs_up 1\n") || !strings.Contains(out, "# TYPE lvs_connections_total counter\n") {
+	status, out, errs := runOnce(t, "-once")
+	if status != setup.ExitOK || errs != "" || !strings.Contains(out, "\nlvs_up 1\n") || !strings.Contains(out, "# TYPE lvs_connections_total counter\n") {
 		t.Fatalf("status %d, %s\n%s", status, errs, out)
 	}
 }
@@ -32,9 +34,9 @@ func TestServe(t *testing.T) {
 	defer interrupt()
 	r, w := io.Pipe()
 	var errs bytes.Buffer
-	p := program{stdout: w, stderr: &errs, kernel: "memory:"}
+	e := &setup.Env{Name: "exporter", Stdout: w, Stderr: &errs, Kernel: "memory:"}
 	ended := make(chan int, 1)
-	go func() { ended <- p.run(ctx, []string{"-listen", "127.0.0.1:0"}) }()
+	go func() { ended <- run(ctx, e, []string{"-listen", "127.0.0.1:0"}) }()
 	line := make([]byte, 200)
 	n, err := r.Read(line)
 	if err != nil {
@@ -66,7 +68,7 @@ func TestServe(t *testing.T) {
 	interrupt()
 	select {
 	case status := <-ended:
-		if status != exitOK || errs.Len() > 0 {
+		if status != setup.ExitOK || errs.Len() > 0 {
 			t.Fatalf("status %d, %s", status, errs.String())
 		}
 	case <-time.After(10 * time.Second):
@@ -83,15 +85,15 @@ func TestMistakes(t *testing.T) {
 		"a limit is not below 0":                      {"-max-services", "-1"},
 	}
 	for want, args := range tests {
-		status, out, errs := run(t, args...)
-		if status != exitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+		status, out, errs := runOnce(t, args...)
+		if status != setup.ExitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("exporter %v: status %d, output %q, error %q; want %q", args, status, out, errs, want)
 		}
 	}
-	if status, out, errs := run(t, "-h"); status != exitOK || !strings.HasPrefix(out, "usage: exporter ") || errs != "" {
+	if status, out, errs := runOnce(t, "-h"); status != setup.ExitOK || !strings.HasPrefix(out, "usage: exporter ") || errs != "" {
 		t.Errorf("help: status %d, output %q, error %q", status, out, errs)
 	}
-	if status, _, errs := run(t, "-listen", "203.0.113.1:1"); status != exitError || !strings.Contains(errs, "203.0.113.1") {
+	if status, _, errs := runOnce(t, "-listen", "203.0.113.1:1"); status != setup.ExitError || !strings.Contains(errs, "203.0.113.1") {
 		t.Errorf("an address of somebody else: status %d, %q", status, errs)
 	}
 }
