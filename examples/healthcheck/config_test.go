@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -127,8 +128,23 @@ func TestDocumentedConfig(t *testing.T) {
 		t.Fatal("there is no configuration in the documentation")
 	}
 	cfg := parse(t, strings.ReplaceAll(string(text), "//", ""))
-	if len(cfg.Services) != 1 || len(cfg.Services[0].Real) != 2 {
-		t.Errorf("%+v", cfg)
+	if shown := parse(t, example); !reflect.DeepEqual(cfg, shown) {
+		t.Errorf("documented is %+v, and -h shows %+v", cfg, shown)
+	}
+}
+
+// All fields are in the help.
+func TestHelp(t *testing.T) {
+	words := make(map[string]bool)
+	for _, w := range regexp.MustCompile(`\w+`).FindAllString(help, -1) {
+		words[w] = true
+	}
+	for _, v := range []any{Config{}, Timing{}, Through{}, Service{}, Real{}, Check{}, Weight{}, ipvs.TunnelOptions{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !words[name] && !f.Anonymous {
+				t.Errorf("%T.%s, %q, is not in the help", v, f.Name, name)
+			}
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/internal/nstest"
 	"github.com/golvs/lvs/ipvs"
 )
@@ -459,8 +460,8 @@ func testThrough(t *testing.T, ipv6 bool) {
 	}
 	var out, errs bytes.Buffer
 	lab.Director.Do(t, func() {
-		p := program{stdout: &out, stderr: &errs}
-		if status := p.run(t.Context(), []string{"-n", file}); status != exitOK {
+		p := program{Env: &setup.Env{Name: "healthcheck", Stdout: &out, Stderr: &errs}}
+		if status := p.run(t.Context(), []string{"-n", file}); status != setup.ExitOK {
 			t.Fatalf("-n: status %d, %s", status, &errs)
 		}
 	})

@@ -19,8 +19,8 @@
 //	  }]
 //	}
 //
-// The types of checks are tcp, http, https, udp, dns and command; the types Config, Service, Real, Check and Weight in
-// config.go say what each field means. Services that the configuration has are kept as it says, whoever changes them, and
+// The types of checks are tcp, http, https, udp, dns and command; -h says what each field means. Services that the configuration
+// has are kept as it says, whoever changes them, and
 // others are not touched. Real servers that have a check in common, in one service or in several, are asked once.
 //
 // On SIGHUP the file is read again; what has not changed is not touched, neither in the table nor among the checks. A
@@ -45,38 +45,33 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"syscall"
+	"strings"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// Exit statuses.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-	exitDown  = 3 // after -once
-)
+// exitDown is the exit status after -once if a server is down.
+const exitDown = 3
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	reload, show := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	if len(reloadSignals) > 0 { // none would mean all
 		signal.Notify(reload, reloadSignals...)
 		signal.Notify(show, statusSignals...)
 	}
-	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL"), reload: reload, show: show}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	setup.Main("healthcheck", func(ctx context.Context, e *setup.Env, args []string) int {
+		p := program{Env: e, reload: reload, show: show}
+		return p.run(ctx, args)
+	})
 }
 
 // program is what a run depends on.
 type program struct {
-	stdout, stderr io.Writer
-	kernel         string // see ipvstest.Dial
-	reload, show   <-chan os.Signal
+	*setup.Env
+	reload, show <-chan os.Signal
 }
 
 // options are the flags.
@@ -98,18 +93,16 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.BoolVar(&o.once, "once", false, "make each check once, change the table accordingly, and end")
 	fs.BoolVar(&o.json, "json", false, "with -once: print what was found and done as JSON")
 	fs.BoolVar(&o.jsonLog, "log-json", false, "write the log as JSON")
-	mistake := func(format string, args ...any) int {
-		fmt.Fprintf(p.stderr, "healthcheck: "+format+"\n", args...)
-		return exitUsage
-	}
+	mistake := func(text string) int { return p.Mistake("", errors.New(text)) }
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(p.stdout, "usage: healthcheck [flags] FILE\n\nFILE is the configuration; \"go doc\" of the program shows one.\n\n")
-		fs.SetOutput(p.stdout)
+		var flags strings.Builder
+		fs.SetOutput(&flags)
 		fs.PrintDefaults()
-		return exitOK
+		fmt.Fprintf(p.Stdout, help, flags.String(), example)
+		return setup.ExitOK
 	case err != nil:
-		return mistake("%v", err)
+		return p.Mistake("", err)
 	case fs.NArg() != 1:
 		return mistake("one configuration file is needed; \"healthcheck -h\" shows the flags")
 	case o.check && (o.once || o.dryRun):
@@ -120,41 +113,36 @@ func (p *program) run(ctx context.Context, args []string) int {
 	o.file = fs.Arg(0)
 	cfg, err := p.read(o.file)
 	if errs, ok := errors.AsType[mistakes](err); ok {
-		fmt.Fprintln(p.stderr, errs)
-		return exitUsage
+		fmt.Fprintln(p.Stderr, errs)
+		return setup.ExitUsage
 	} else if err != nil {
-		return mistake("%v", err)
+		return p.Mistake("", err)
 	}
 	if o.check {
-		fmt.Fprintf(p.stdout, "%s is well formed\n", o.file)
-		return exitOK
+		fmt.Fprintf(p.Stdout, "%s is well formed\n", o.file)
+		return setup.ExitOK
 	}
-	if err := p.act(ctx, o, cfg); errors.Is(err, errDown) {
+	err = p.act(ctx, o, cfg)
+	if errors.Is(err, errDown) {
 		return exitDown
-	} else if err != nil {
-		fmt.Fprintf(p.stderr, "healthcheck: %v\n", err)
-		if h, ok := errors.AsType[hinter](err); ok && h.Hint() != "" {
-			fmt.Fprintf(p.stderr, "healthcheck: %s\n", h.Hint())
-		}
-		return exitError
 	}
-	return exitOK
+	return p.Report(err)
 }
 
 // errDown says that a server is down, which is printed already.
 var errDown = errors.New("a server is down")
 
 func (p *program) act(ctx context.Context, o options, cfg *Config) error {
-	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{Timeout: applyTime})
+	c, done, err := ipvstest.Dial(ctx, p.Kernel, &ipvs.Config{Timeout: applyTime})
 	if err != nil {
 		return err
 	}
-	m := monitor{kernel: c, host: noHost{}, out: p.stdout, new: newChecker, dryRun: o.dryRun}
-	m.log = slog.New(slog.NewTextHandler(p.stderr, nil))
+	m := monitor{kernel: c, host: noHost{}, out: p.Stdout, new: newChecker, dryRun: o.dryRun}
+	m.log = slog.New(slog.NewTextHandler(p.Stderr, nil))
 	if o.jsonLog {
-		m.log = slog.New(slog.NewJSONHandler(p.stderr, nil))
+		m.log = slog.New(slog.NewJSONHandler(p.Stderr, nil))
 	}
-	if p.kernel == "" {
+	if p.Kernel == "" {
 		if m.host, err = newMachine(o.file); err != nil {
 			return errors.Join(err, done())
 		}
@@ -166,7 +154,7 @@ func (p *program) act(ctx context.Context, o options, cfg *Config) error {
 		m.warn(cfg)
 		var text string
 		if text, err = m.planText(ctx, cfg); err == nil {
-			fmt.Fprint(p.stdout, text)
+			fmt.Fprint(p.Stdout, text)
 		}
 	default:
 		err = p.watch(ctx, &m, cfg, o.file)
@@ -224,7 +212,7 @@ func (p *program) once(ctx context.Context, m *monitor, cfg *Config, asJSON bool
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(p.stdout)
+		enc := json.NewEncoder(p.Stdout)
 		enc.SetIndent("", "  ")
 		if jsonErr := enc.Encode(struct {
 			status
@@ -233,9 +221,9 @@ func (p *program) once(ctx context.Context, m *monitor, cfg *Config, asJSON bool
 			err = jsonErr
 		}
 	} else {
-		st.print(p.stdout)
+		st.print(p.Stdout)
 		for _, c := range changes {
-			fmt.Fprintln(p.stdout, c)
+			fmt.Fprintln(p.Stdout, c)
 		}
 	}
 	if err == nil && st.down() > 0 {

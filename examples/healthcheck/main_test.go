@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	p := program{stdout: &out, stderr: &errs, kernel: kernel}
+	p := program{Env: &setup.Env{Name: "healthcheck", Stdout: &out, Stderr: &errs, Kernel: kernel}}
 	status = p.run(t.Context(), args)
 	return status, out.String(), errs.String()
 }
@@ -56,14 +57,14 @@ func TestMistakes(t *testing.T) {
 		{"healthcheck: open /nonexistent: no such file or directory\n", []string{"/nonexistent"}},
 		{bad + ":2: resync: a string is wanted, not a number\n" + bad + ":3: x: unknown field; there are defaults, resync, services, through\n", []string{bad}},
 	} {
-		if status, out, errs := run(t, "memory:", tt.args...); status != exitUsage || out != "" || errs != tt.want {
+		if status, out, errs := run(t, "memory:", tt.args...); status != setup.ExitUsage || out != "" || errs != tt.want {
 			t.Errorf("%q: status %d, %q, %q", tt.args, status, out, errs)
 		}
 	}
-	if status, out, errs := run(t, "memory:", "-h"); status != exitOK || !strings.Contains(out, "-once") || errs != "" {
+	if status, out, errs := run(t, "memory:", "-h"); status != setup.ExitOK || !strings.Contains(out, "-once") || errs != "" {
 		t.Errorf("-h: status %d, %q, %q", status, out, errs)
 	}
-	if status, out, errs := run(t, "memory:", "-check", file); status != exitOK || out != file+" is well formed\n" || errs != "" {
+	if status, out, errs := run(t, "memory:", "-check", file); status != setup.ExitOK || out != file+" is well formed\n" || errs != "" {
 		t.Errorf("-check: status %d, %q, %q", status, out, errs)
 	}
 }
@@ -85,7 +86,7 @@ func TestOnce(t *testing.T) {
 	down := "add destination TCP 192.0.2.10:80 -> 127.0.0.1:1 Masq weight 0\n"
 
 	status, out, errs := run(t, kernel, "-n", file)
-	if status != exitOK || !strings.Contains(out, up) || !strings.Contains(out, "check tcp 127.0.0.1:1 every 5s") || !strings.Contains(errs, "expire_quiescent_template") {
+	if status != setup.ExitOK || !strings.Contains(out, up) || !strings.Contains(out, "check tcp 127.0.0.1:1 every 5s") || !strings.Contains(errs, "expire_quiescent_template") {
 		t.Errorf("-n: status %d, %q, %q", status, out, errs)
 	}
 	for _, args := range [][]string{{"-once", "-n", file}, {"-once", file}} {
@@ -118,7 +119,7 @@ func TestThroughNeedsKernel(t *testing.T) {
 	file := write(t, `{"through": {"marks": [5, 9], "sources": ["10.0.0.1"]}, "services": [{"service": "TCP 192.0.2.10:80", "forward": "Route",
 		"checks": [{"type": "tcp", "through": "vip"}], "real": [{"addr": "10.0.0.2:80"}]}]}`)
 	status, _, errs := run(t, "memory:", "-once", file)
-	if status != exitError || errs != "healthcheck: checks through virtual addresses need a real kernel\n" {
+	if status != setup.ExitError || errs != "healthcheck: checks through virtual addresses need a real kernel\n" {
 		t.Errorf("status %d, %q", status, errs)
 	}
 }

@@ -32,7 +32,7 @@ type monitor struct {
 	results chan outcome
 	running map[string]func() // what ends a probe, by its key
 	probes  sync.WaitGroup
-	failing bool // the last change of the table failed
+	failure string // of the last change of the table, empty if it succeeded
 }
 
 // applyTime bounds a change of the table. It is not given up half-way when the program is told to end.
@@ -156,18 +156,22 @@ func (m *monitor) table(ctx context.Context, cfg *Config) (table, error) {
 // sync makes the table what it has to be, and sets the timer for the next time.
 func (m *monitor) sync(ctx context.Context, timer *time.Timer) {
 	report, next, err := m.apply(ctx)
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	news := failure != m.failure // what goes on failing in the same way is not said with every try
+	m.failure = failure
 	for i, c := range report.Changes {
-		o := report.Outcomes[i]
-		if o.Err == nil {
+		if o := report.Outcomes[i]; o.Err == nil {
 			m.log.Info("table changed", "change", c.String())
-		} else {
+		} else if news {
 			m.log.Error("table not changed", append([]any{"change", c.String()}, errorAttrs(o.Err)...)...)
 		}
 	}
-	if err != nil && len(report.Changes) == 0 && !m.failing { // not with every try
+	if err != nil && len(report.Changes) == 0 && news {
 		m.log.Error("cannot change the table", errorAttrs(err)...)
 	}
-	m.failing = err != nil
 	wait := time.Duration(m.engine.cfg.Resync)
 	if err != nil {
 		wait = retry
