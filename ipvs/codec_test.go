@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -289,8 +290,16 @@ func FuzzDecode(f *testing.F) {
 			}
 			p := payload[genlHdrLen:]
 			compareWalkers(t, p)
-			var s ServiceStatus
+			s := ServiceStatus{Service: Service{PE: "x", FlagMask: 1}, Stats: Stats{Narrow: true}} // all is overwritten
 			if decodeService(p, &s) == nil {
+				var plain ServiceStatus
+				nest, err := findNest(p, attrService)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := decodeServiceNest(nest, &plain); err != nil || plain != s {
+					t.Fatalf("%+v, %v\n%+v", plain, err, s)
+				}
 				if n := s.ID.AddrFamily(); n != IPv4 && n != IPv6 {
 					t.Fatalf("service of family %v", n)
 				}
@@ -350,43 +359,54 @@ func compareWalkers(t *testing.T, b []byte) {
 	}
 }
 
-// The usual shape of a destination is read from fixed places, every field from its own, and over whatever was there.
-func TestDecodeDestinationFast(t *testing.T) {
-	const name = "23-get-dest-dump-gue"
-	b := payload(t, name, frame(t, name)[nlmHdrLen])
-	// Distinct values wherever there is one: the content of each attribute counts on.
-	next := byte(1)
-	var fill func(b []byte, nested bool)
-	fill = func(b []byte, nested bool) {
-		a := attrs{rest: b}
-		for a.next() {
-			switch {
-			case !nested && (a.typ == destStats || a.typ == destStats64):
-				fill(a.val, true)
-			case !nested && a.typ == destFamily:
-			case !nested && a.typ == destForward:
-				a.val[0] = 5
-			default:
-				for i := range a.val {
-					a.val[i] = next
-					next++
-				}
+// fillAttrs gives the content of each attribute other bytes, of statistics too. Those of the types in keep stay.
+func fillAttrs(b []byte, next *byte, keep ...uint16) {
+	a := attrs{rest: b}
+	for a.next() {
+		switch {
+		case slices.Contains(keep, a.typ):
+		case len(a.val) > 64:
+			fillAttrs(a.val, next)
+		default:
+			for i := range a.val {
+				*next++
+				a.val[i] = *next
 			}
 		}
 	}
-	fill(b[4:], false)
+}
+
+// The usual shapes are read from fixed places: every field from its own, and over whatever was there.
+func TestDecodeFast(t *testing.T) {
+	if host.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("where integers are big-endian nothing has the usual shape")
+	}
+	next := byte(0)
+	const dest = "23-get-dest-dump-gue"
+	b := payload(t, dest, frame(t, dest)[nlmHdrLen])
+	fillAttrs(b[4:], &next, destFamily, destForward)
+	host.PutUint32(b[4+32:], uint32(Tunnel))
 	fast := DestinationStatus{Stats: Stats{Narrow: true}}
-	if usual := differs(b, 336, attrDest) == 0 && decodeDestinationFast((*[destinationNest]byte)(b[4:]), &fast); !usual && host.Uint16([]byte{1, 0}) == 1 {
-		t.Fatal("the usual shape is not known")
-	} else if !usual {
-		return // a big-endian machine
+	if differs(b, uint32(len(b)), attrDest) != 0 || !decodeDestinationFast((*[destinationNest]byte)(b[4:]), &fast) {
+		t.Fatal("the usual shape of a destination is not known")
 	}
 	var plain DestinationStatus
-	if err := decodeDestinationNest(b[4:], IPv4, &plain); err != nil {
-		t.Fatal(err)
-	}
+	must(t, decodeDestinationNest(b[4:], IPv4, &plain))
 	if diff := cmp.Diff(plain, fast, equateAddrs); diff != "" || fast.Stats.OutByteRate == 0 {
 		t.Fatalf("destination (-attribute by attribute +at once):\n%s", diff)
+	}
+
+	const service = "16-get-service-reply"
+	b = payload(t, service, frame(t, service)[nlmHdrLen])
+	fillAttrs(b[4:], &next, svcAF, svcScheduler)
+	fastService := ServiceStatus{Service: Service{PE: "x", FlagMask: 1}, Stats: Stats{Narrow: true}}
+	if !decodeServiceFast(b[4:], &fastService) {
+		t.Fatal("the usual shape of a service is not known")
+	}
+	var plainService ServiceStatus
+	must(t, decodeServiceNest(b[4:], &plainService))
+	if diff := cmp.Diff(plainService, fastService, equateAddrs); diff != "" || fastService.FlagMask == 0 || fastService.Stats.OutByteRate == 0 {
+		t.Fatalf("service (-attribute by attribute +at once):\n%s", diff)
 	}
 }
 

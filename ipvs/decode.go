@@ -152,6 +152,58 @@ func decodeService(b []byte, s *ServiceStatus) error {
 	if err != nil {
 		return err
 	}
+	if decodeServiceFast(nest, s) {
+		return nil
+	}
+	return decodeServiceNest(nest, s)
+}
+
+// decodeServiceFast reads the nest of an IPv4 service by address without persistence engine, with every attribute at its
+// usual place, and reports whether it was one. Whatever it refuses is not wrong but another shape.
+func decodeServiceFast(b []byte, s *ServiceStatus) bool {
+	const (
+		first = 44  // what comes before the scheduler's name
+		last  = 244 // what comes after it
+	)
+	if len(b) < first+4+last {
+		return false
+	}
+	p, name, q := (*[first]byte)(b), b[first:len(b)-last], (*[last]byte)(b[len(b)-last:])
+	n := int(host.Uint16(name))
+	if n < 4 || (n+3)&^3 != len(name) || host.Uint16(name[2:]) != svcScheduler {
+		return false
+	}
+	if differs(p[0:], 6, svcAF)|
+		differs(p[8:], 6, svcProtocol)|
+		differs(p[16:], 20, svcAddr)|
+		differs(p[36:], 6, svcPort)|
+		differs(q[0:], 12, svcFlags)|
+		differs(q[12:], 8, svcTimeout)|
+		differs(q[20:], 8, svcNetmask)|
+		differs(q[28:], 92, svcStats)|
+		differs(q[120:], 124, svcStats64) != 0 {
+		return false
+	}
+	if Family(host.Uint16(p[4:])) != IPv4 || !decodeStats64Fast(q[124:], &s.Stats) {
+		return false
+	}
+	s.ID = ServiceID{
+		Protocol: Protocol(host.Uint16(p[12:])),
+		Addr:     netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[20:24])), binary.BigEndian.Uint16(p[40:])),
+	}
+	a := attrs{val: name[4:n]}
+	s.Scheduler, s.PE = a.name(), ""
+	s.Flags, s.FlagMask = ServiceFlags(host.Uint32(q[4:]))&^flagHashed, ServiceFlags(host.Uint32(q[8:]))
+	if s.FlagMask == ^ServiceFlags(0) {
+		s.FlagMask = 0
+	}
+	s.Timeout = time.Duration(host.Uint32(q[16:])) * time.Second
+	s.Netmask = netip.AddrFrom4([4]byte(q[24:28]))
+	return true
+}
+
+// decodeServiceNest reads the nest of a service of any shape.
+func decodeServiceNest(nest []byte, s *ServiceStatus) error {
 	var (
 		family Family
 		addr   []byte

@@ -128,6 +128,7 @@ func (l *link) do(r *request) error {
 // whether it has read it to its end.
 func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed error) {
 	l.parts = 0
+	answer := r.answer()
 	for {
 		n, err := l.recv(l.in)
 		if err != nil {
@@ -141,15 +142,33 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 			if h, payload, rest, err = nextMessage(rest); err != nil {
 				return false, err
 			}
-			switch {
-			case h.seq != seq:
+			if h.seq != seq {
 				if h.seq == l.unfinished && h.typ == nlmsgDone {
 					l.unfinished = 0
 				}
 				continue
-			case h.typ == nlmsgNoop:
+			}
+			if h.typ == typ && len(payload) >= genlHdrLen && payload[0] == answer {
+				if !counted {
+					counted = true
+					l.parts++
+				}
+				// A reply that cannot be decoded does not end the exchange: the rest of it has to be read.
+				switch {
+				case failed != nil:
+				case r.dests != nil:
+					failed = decodeDestination(payload[genlHdrLen:], r.family, r.dests.next())
+				case r.reply != nil:
+					failed = r.reply(payload[genlHdrLen:])
+				}
+				if r.flags&(flagAck|flagDump) == 0 {
+					return true, failed
+				}
 				continue
-			case h.typ == nlmsgError, h.typ == nlmsgDone:
+			}
+			switch h.typ {
+			case nlmsgNoop:
+			case nlmsgError, nlmsgDone:
 				errno, text, err := decodeError(h.flags, payload)
 				switch {
 				case err != nil:
@@ -158,23 +177,8 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 					return true, &answerError{syscall.Errno(errno), text}
 				}
 				return true, failed
-			case h.typ != typ || len(payload) < genlHdrLen || payload[0] != r.answer():
+			default:
 				return false, fmt.Errorf("unexpected message of type %d with %d bytes", h.typ, h.length)
-			}
-			if !counted {
-				counted = true
-				l.parts++
-			}
-			// A reply that cannot be decoded does not end the exchange: the rest of it has to be read.
-			switch {
-			case failed != nil:
-			case r.dests != nil:
-				failed = decodeDestination(payload[genlHdrLen:], r.family, r.dests.next())
-			case r.reply != nil:
-				failed = r.reply(payload[genlHdrLen:])
-			}
-			if r.flags&(flagAck|flagDump) == 0 {
-				return true, failed
 			}
 		}
 	}
