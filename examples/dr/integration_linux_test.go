@@ -59,9 +59,9 @@ func TestIntegrationRoles(t *testing.T) {
 			t.Fatalf("%s: a second stop:\n%s", vip, out)
 		}
 
-		real := "10.0.0.2"
+		real := "10.0.0.1" // answers at once; that it is the director's own does not matter here
 		if strings.Contains(vip, ":") {
-			real = "fd00::2"
+			real = "fd00::1"
 		}
 		director := []string{"-vip", vip, "-dev", "eth0", "-netns", ns.Path()}
 		do(setup.ExitError, verb("status", director, "-real", real)...)

@@ -2,8 +2,10 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/golvs/lvs/arp"
 )
@@ -25,10 +27,13 @@ func (m *Machine) Way(ctx context.Context, dst netip.Addr) (Route, int, error) {
 	return r, int(links[i].MTU), nil
 }
 
-// OnLink says whether an address is reached by a device without a gateway.
+// OnLink says whether an address is reached by a device without a gateway. One that is not reached at all is not.
 func (m *Machine) OnLink(ctx context.Context, addr netip.Addr, device string) (bool, error) {
 	r, err := Lookup(m.NetNS, addr)
-	if err != nil || r.Gateway.IsValid() {
+	switch {
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), err == nil && r.Gateway.IsValid():
+		return false, nil
+	case err != nil:
 		return false, err
 	}
 	links, err := m.ARP.Links(ctx)

@@ -54,16 +54,21 @@ func (f Finding) String() string {
 	return f.Problem + ": " + f.Mend
 }
 
-// Start starts the parts in order. If one fails, also because the context ends, those before it are taken back in reverse
-// order, so that the machine is as before. With dry set it only shows what would be done.
+// Start starts the parts in order. All are planned before anything is done. If one fails, also because the context ends,
+// those before it are taken back in reverse order, so that the machine is as before. With dry set it only shows what would
+// be done.
 func Start(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
-	var done []Action
+	var actions []Action
 	for _, p := range parts {
 		a, err := p.Start(ctx)
-		if err == nil {
-			err = a.run(ctx, out, dry)
-		}
 		if err != nil {
+			return err
+		}
+		actions = append(actions, a)
+	}
+	var done []Action
+	for _, a := range actions {
+		if err := a.run(ctx, out, dry); err != nil {
 			return errors.Join(err, undo(context.WithoutCancel(ctx), out, done))
 		}
 		if a.Text != "" {
