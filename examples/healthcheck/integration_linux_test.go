@@ -264,7 +264,7 @@ func TestIntegrationFailures(t *testing.T) {
 	file, set := configFile(t, config(3))
 	d := newDirector(t, lab.Director)
 	p := start(t, lab.Director, file)
-	d.await(id, backends[0].addr, 3, 10*time.Second)
+	d.await(id, backends[0].addr, 3, 20*time.Second)
 	d.await(id, backends[1].addr, 1, 5*time.Second)
 	url := "http://" + vip.String() + "/"
 
@@ -390,7 +390,7 @@ func TestIntegrationPersistence(t *testing.T) {
 		lab.Director.SetSysctl(t, "net/ipv4/vs/expire_quiescent_template", value)
 		p := start(t, lab.Director, file)
 		for _, b := range backends {
-			d.await(id, b.addr, 1, 10*time.Second)
+			d.await(id, b.addr, 1, 20*time.Second)
 		}
 		name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip)
 		if err != nil {
@@ -480,12 +480,12 @@ func testThrough(t *testing.T, ipv6 bool) {
 
 	d := newDirector(t, lab.Director)
 	p := start(t, lab.Director, file)
-	d.await(id, real(0), 1, 10*time.Second)
+	d.await(id, real(0), 1, 20*time.Second)
 	if v := lab.Director.Sysctl(t, key); v != while {
 		t.Errorf("accept_local is %s while the program runs", v)
 	}
 	for n := 0; backends[0].asks.Load() < 5; n++ {
-		if n == 500 {
+		if n == 1500 {
 			t.Fatalf("rs0 was asked %d times", backends[0].asks.Load())
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -499,10 +499,10 @@ func testThrough(t *testing.T, ipv6 bool) {
 		"through": {"marks": [1000, 1001], "sources": ["%s"]}, "services": [{"service": "TCP %v", "forward": "Route", "real": [
 			{"addr": "%v"}, {"addr": "%v", "checks": [{"type": "http", "path": "/health", "through": "vip"}]}]}]}`, source, vip, real(0), real(1)))
 	p.signal(syscall.SIGHUP)
-	d.await(id, real(1), 0, 5*time.Second)
+	d.await(id, real(1), 0, 15*time.Second)
 	asked := backends[0].asks.Load()
 	backends[1].bad.Store(false)
-	d.await(id, real(1), 1, 5*time.Second)
+	d.await(id, real(1), 1, 15*time.Second)
 	if a, b := backends[0].asks.Load()-asked, own.asks.Load(); a != 0 || b != 0 {
 		t.Errorf("rs0 was asked %d times more, the director itself %d times", a, b)
 	}
