@@ -70,6 +70,9 @@ func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (R
 			total.add(r, func(o Outcome) bool { return o.State == Applied })
 			continue
 		}
+		if try == 1 {
+			return r, err
+		}
 		total.add(r, func(Outcome) bool { return true })
 		return total, err
 	}

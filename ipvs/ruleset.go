@@ -448,8 +448,8 @@ func (s *ServiceRules) validate(family Family) (place int, err error) {
 			seen[addr] = true
 			twice = len(seen) <= i
 		} else {
-			for j := range i {
-				if s.Destinations[j].Addr == addr || s.Destinations[j].Addr.Addr().Is4In6() && canonicalEqual(s.Destinations[j].Addr, addr) {
+			for j := range s.Destinations[:i] {
+				if d := s.Destinations[j].Addr; d == addr || d.Addr().Is4In6() && canonicalEqual(d, addr) {
 					twice = true
 				}
 			}
