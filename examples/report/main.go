@@ -21,33 +21,24 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/sched"
 )
 
-// Exit statuses.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-)
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	setup.Main("report", func(ctx context.Context, e *setup.Env, args []string) int {
+		return (&program{Env: e, stdin: os.Stdin}).run(ctx, args)
+	})
 }
 
 // program is what a run depends on.
 type program struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	*setup.Env
+	stdin io.Reader
 }
 
 // options are the flags.
@@ -90,27 +81,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.IntVar(&o.windows, "windows", 40, "`number` of windows that the time is divided into")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintln(p.stdout, "usage: report [flags] [TRACE]")
-		fs.SetOutput(p.stdout)
+		fmt.Fprintln(p.Stdout, "usage: report [flags] [TRACE]")
+		fs.SetOutput(p.Stdout)
 		fs.PrintDefaults()
-		return exitOK
+		return setup.ExitOK
 	case err != nil:
-		return p.mistake("%v", err)
+		return p.Mistake("", err)
 	case fs.NArg() > 1:
-		return p.mistake("unexpected argument %q", fs.Arg(1))
+		return p.Mistake("", fmt.Errorf("unexpected argument %q", fs.Arg(1)))
 	case o.windows < 2 || o.windows > 1000:
-		return p.mistake("-windows %d is not from 2 to 1000", o.windows)
+		return p.Mistake("", fmt.Errorf("-windows %d is not from 2 to 1000", o.windows))
 	}
-	if err := p.report(ctx, o, fs.Arg(0)); err != nil {
-		fmt.Fprintf(p.stderr, "report: %v\n", err)
-		return exitError
-	}
-	return exitOK
-}
-
-func (p *program) mistake(format string, args ...any) int {
-	fmt.Fprintf(p.stderr, "report: "+format+"\n", args...)
-	return exitUsage
+	return p.Report(p.report(ctx, o, fs.Arg(0)))
 }
 
 func (p *program) report(ctx context.Context, o options, name string) error {
@@ -144,7 +126,7 @@ func (p *program) report(ctx context.Context, o options, name string) error {
 		return err
 	}
 	if o.output == "" {
-		_, err = p.stdout.Write(out.Bytes())
+		_, err = p.Stdout.Write(out.Bytes())
 		return err
 	}
 	return replace(o.output, out.Bytes())

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 )
 
@@ -140,7 +141,7 @@ func TestResults(t *testing.T) {
 func runProgram(t *testing.T, stdin string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	p := program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs}
+	p := program{Env: &setup.Env{Name: "report", Stdout: &out, Stderr: &errs}, stdin: strings.NewReader(stdin)}
 	status = p.run(t.Context(), args)
 	return status, out.String(), errs.String()
 }
@@ -149,7 +150,7 @@ func runProgram(t *testing.T, stdin string, args ...string) (status int, stdout,
 func TestDemonstration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.html")
 	status, out, errs := runProgram(t, "", "-o", file)
-	if status != exitOK || out != "" || errs != "" {
+	if status != setup.ExitOK || out != "" || errs != "" {
 		t.Fatalf("status %d, %q, %s", status, out, errs)
 	}
 	data, err := os.ReadFile(file)
@@ -197,7 +198,7 @@ func TestDemonstration(t *testing.T) {
 // Numbers about schedulers that are known.
 func TestJSON(t *testing.T) {
 	status, out, errs := runProgram(t, "", "-json", "-compare", "wrr,mh")
-	if status != exitOK {
+	if status != setup.ExitOK {
 		t.Fatal(errs)
 	}
 	var r results
@@ -241,7 +242,7 @@ at 2
 open udp 198.51.100.1:1000 192.0.2.1:53
 `
 	status, out, errs := runProgram(t, text, "-compare", "rr", "-json", "-")
-	if status != exitOK {
+	if status != setup.ExitOK {
 		t.Fatal(errs)
 	}
 	var r results
@@ -253,7 +254,7 @@ open udp 198.51.100.1:1000 192.0.2.1:53
 			t.Errorf("%v: %+v", s.Service, s.Runs[0])
 		}
 	}
-	if status, out, errs := runProgram(t, text, "-compare", "rr", "-"); status != exitOK || strings.Count(out, "<svg ") != 2*(1+3) {
+	if status, out, errs := runProgram(t, text, "-compare", "rr", "-"); status != setup.ExitOK || strings.Count(out, "<svg ") != 2*(1+3) {
 		t.Errorf("status %d, %d pictures, %s", status, strings.Count(out, "<svg "), errs)
 	}
 }
@@ -265,20 +266,20 @@ func TestMistakes(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"", []string{"x", "y"}, exitUsage, `unexpected argument "y"`},
-		{"", []string{"-bogus"}, exitUsage, "flag provided but not defined: -bogus"},
-		{"", []string{"-compare", "rr,frob"}, exitUsage, `unknown scheduler "frob"`},
-		{"", []string{"-compare", "rr,rr"}, exitUsage, `"rr" is there twice`},
-		{"", []string{"-windows", "1"}, exitUsage, "-windows 1 is not from 2 to 1000"},
-		{"", []string{"-drain", "1"}, exitUsage, "not SERVER@TIME"},
-		{"", []string{"/no/such/file"}, exitError, "no such file"},
-		{"", []string{"-"}, exitError, "the trace has no service"},
-		{"-Q\n", []string{"-"}, exitError, "trace, line 1: "},
-		{"at x\n", []string{"-"}, exitError, "trace, line 1: "},
-		{small, []string{"-drain", "3@1", "-"}, exitError, "there is no server 3 to drain, but 2"},
-		{small + "frob\n", []string{"-"}, exitError, "frob"},
-		{small, []string{"-lvssim", "/no/such/program", "-"}, exitError, "/no/such/program"},
-		{small, []string{"-o", "/no/such/folder/x", "-compare", "rr", "-"}, exitError, "no such file"},
+		{"", []string{"x", "y"}, setup.ExitUsage, `unexpected argument "y"`},
+		{"", []string{"-bogus"}, setup.ExitUsage, "flag provided but not defined: -bogus"},
+		{"", []string{"-compare", "rr,frob"}, setup.ExitUsage, `unknown scheduler "frob"`},
+		{"", []string{"-compare", "rr,rr"}, setup.ExitUsage, `"rr" is there twice`},
+		{"", []string{"-windows", "1"}, setup.ExitUsage, "-windows 1 is not from 2 to 1000"},
+		{"", []string{"-drain", "1"}, setup.ExitUsage, "not SERVER@TIME"},
+		{"", []string{"/no/such/file"}, setup.ExitError, "no such file"},
+		{"", []string{"-"}, setup.ExitError, "the trace has no service"},
+		{"-Q\n", []string{"-"}, setup.ExitError, "trace, line 1: "},
+		{"at x\n", []string{"-"}, setup.ExitError, "trace, line 1: "},
+		{small, []string{"-drain", "3@1", "-"}, setup.ExitError, "there is no server 3 to drain, but 2"},
+		{small + "frob\n", []string{"-"}, setup.ExitError, "frob"},
+		{small, []string{"-lvssim", "/no/such/program", "-"}, setup.ExitError, "/no/such/program"},
+		{small, []string{"-o", "/no/such/folder/x", "-compare", "rr", "-"}, setup.ExitError, "no such file"},
 	}
 	for _, tt := range tests {
 		status, out, errs := runProgram(t, tt.stdin, tt.args...)
@@ -286,7 +287,7 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("report %v: status %d, output %.80q, error %q; want %d, %q", tt.args, status, out, errs, tt.status, tt.want)
 		}
 	}
-	if status, out, errs := runProgram(t, "", "-h"); status != exitOK || !strings.HasPrefix(out, "usage: report ") || errs != "" {
+	if status, out, errs := runProgram(t, "", "-h"); status != setup.ExitOK || !strings.HasPrefix(out, "usage: report ") || errs != "" {
 		t.Errorf("help: status %d, output %q, error %q", status, out, errs)
 	}
 }
@@ -300,8 +301,8 @@ func TestInterrupt(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	var out, errs bytes.Buffer
-	p := program{stdin: strings.NewReader(small), stdout: &out, stderr: &errs}
-	if status := p.run(ctx, []string{"-o", file, "-"}); status != exitError || !strings.Contains(errs.String(), "context canceled") {
+	p := program{Env: &setup.Env{Name: "report", Stdout: &out, Stderr: &errs}, stdin: strings.NewReader(small)}
+	if status := p.run(ctx, []string{"-o", file, "-"}); status != setup.ExitError || !strings.Contains(errs.String(), "context canceled") {
 		t.Errorf("status %d, %s", status, errs.String())
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "old" {
