@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ type fakePart struct {
 	log  *[]string
 	idle bool
 	fail error
+	mu   sync.Mutex // protects look, and fail while it is watched
 	look Look
 }
 
@@ -41,45 +43,57 @@ func (f *fakePart) action(verb string) (Action, error) {
 
 func (f *fakePart) Start(context.Context) (Action, error) { return f.action("start") }
 func (f *fakePart) Stop(context.Context) (Action, error)  { return f.action("stop") }
-func (f *fakePart) Check(context.Context) (Look, error)   { return f.look, f.fail }
+
+func (f *fakePart) Check(context.Context) (Look, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.look, f.fail
+}
+
+// set changes what the part looks like.
+func (f *fakePart) set(findings []Finding, fail error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look.Findings, f.fail = findings, fail
+}
 
 func TestStartStop(t *testing.T) {
 	broken := errors.New("broken")
 	tests := map[string]struct {
-		parts []fakePart
+		parts []*fakePart
 		run   func(context.Context, []Part, *bytes.Buffer) error
 		log   []string
 		out   string
 		err   error
 	}{
 		"start": {
-			parts: []fakePart{{name: "a"}, {name: "b"}},
+			parts: []*fakePart{{name: "a"}, {name: "b"}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Start(ctx, b, p, false) },
 			log:   []string{"start a", "start b"}, out: "start a\nstart b\n",
 		},
 		"idle parts are done without a word": {
-			parts: []fakePart{{name: "a", idle: true}, {name: "b", idle: true}},
+			parts: []*fakePart{{name: "a", idle: true}, {name: "b", idle: true}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Start(ctx, b, p, false) },
 			log:   []string{"start a", "start b"}, out: "nothing to do\n",
 		},
 		"dry": {
-			parts: []fakePart{{name: "a"}, {name: "b"}},
+			parts: []*fakePart{{name: "a"}, {name: "b"}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Start(ctx, b, p, true) },
 			out:   "start a\nstart b\n",
 		},
 		"failure takes back what changed, the last first": {
-			parts: []fakePart{{name: "a"}, {name: "b", idle: true}, {name: "c"}, {name: "d", fail: broken}, {name: "e"}},
+			parts: []*fakePart{{name: "a"}, {name: "b", idle: true}, {name: "c"}, {name: "d", fail: broken}, {name: "e"}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Start(ctx, b, p, false) },
 			log:   []string{"start a", "start b", "start c", "start d", "undo c", "undo a"},
 			out:   "start a\nstart c\nstart d\ntaking back: start c\ntaking back: start a\n", err: broken,
 		},
 		"stop goes on": {
-			parts: []fakePart{{name: "a"}, {name: "b", fail: broken}, {name: "c"}},
+			parts: []*fakePart{{name: "a"}, {name: "b", fail: broken}, {name: "c"}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
 			log:   []string{"stop c", "stop b", "stop a"}, out: "stop c\nstop b\nstop a\n", err: broken,
 		},
 		"interrupted stop": {
-			parts: []fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
+			parts: []*fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
 			run: func(ctx context.Context, p []Part, b *bytes.Buffer) error {
 				ctx, cancel := context.WithCancel(ctx)
 				cancel()
@@ -88,7 +102,7 @@ func TestStartStop(t *testing.T) {
 			log: []string{"stop b"}, out: "stop b\n", err: context.Canceled,
 		},
 		"interrupted start takes back": {
-			parts: []fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
+			parts: []*fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
 			run: func(ctx context.Context, p []Part, b *bytes.Buffer) error {
 				ctx, cancel := context.WithCancel(ctx)
 				cancel()
@@ -103,7 +117,7 @@ func TestStartStop(t *testing.T) {
 			var parts []Part
 			for i := range tt.parts {
 				tt.parts[i].log = &log
-				parts = append(parts, &tt.parts[i])
+				parts = append(parts, tt.parts[i])
 			}
 			var out bytes.Buffer
 			if err := tt.run(t.Context(), parts, &out); !errors.Is(err, tt.err) || (err == nil) != (tt.err == nil) {
@@ -152,12 +166,12 @@ func TestWatch(t *testing.T) {
 		go func() { result <- Watch(ctx, &out, []Part{p}, time.Second) }()
 		wait := func() { time.Sleep(1500 * time.Millisecond); synctest.Wait() }
 		wait()
-		p.look.Findings = []Finding{{"it is bad", "mend it"}}
+		p.set([]Finding{{"it is bad", "mend it"}}, nil)
 		wait()
 		wait()
-		p.look.Findings, p.fail = nil, errors.New("no look")
+		p.set(nil, errors.New("no look"))
 		wait()
-		p.fail = nil
+		p.set(nil, nil)
 		wait()
 		cancel()
 		if err := <-result; err != nil {
