@@ -13,7 +13,7 @@ import (
 type Connection struct {
 	Protocol   uint8          // IP protocol number; 0 for the template of a mark
 	Client     netip.AddrPort // of a template, masked with the service's netmask
-	Virtual    netip.AddrPort // ignored if Mark is set
+	Virtual    netip.AddrPort // if Mark is set only the port counts, which is 65535 of an invalidated template
 	Mark       uint32         // of a template of a mark service
 	Dest       netip.AddrPort
 	State      string        // as the kernel prints it
@@ -115,7 +115,7 @@ func (c Connection) ends() string {
 	if c.Mark != 0 {
 		var mark [16]byte
 		binary.BigEndian.PutUint32(mark[:], c.Mark)
-		to, port = procAddr(netip.AddrFrom4([4]byte(mark[:4]))), 0
+		to = procAddr(netip.AddrFrom4([4]byte(mark[:4])))
 		if c.Client.Addr().Is6() {
 			to = procAddr(netip.AddrFrom16(mark))
 		}

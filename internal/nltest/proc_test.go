@@ -119,6 +119,7 @@ func TestProcConnections(t *testing.T) {
 		{Client: ap("10.8.0.2:0"), Mark: 7, Dest: ap("10.9.0.2:0"), State: "ASSURED", Expires: 292 * time.Second},
 		{Protocol: 6, Client: ap("[fd08::2]:43142"), Virtual: ap("[fd08::100]:81"), Dest: ap("[fd09::2]:80"), State: "CLOSE_WAIT", Expires: 54 * time.Second, Synced: true},
 		{Client: ap("[fd08::]:0"), Mark: 7, Dest: ap("[fd09::2]:0"), State: "NONE", Expires: time.Second},
+		{Client: ap("10.8.0.3:0"), Mark: 7, Virtual: ap("0.0.0.7:65535"), Dest: ap("10.9.0.2:65535"), State: "ASSURED", Expires: 9 * time.Second},
 		{Protocol: 132, Client: ap("10.8.0.2:40000"), Virtual: ap("10.8.0.100:9999"), Dest: ap("[fd09::2]:9999"), State: "INIT1", Expires: 3 * time.Second},
 	}
 	if err := ns.SetConnections(rows); err != nil {
@@ -131,6 +132,7 @@ UDP 0A080002 0000 0A080064 13C4 0A090002 13C4 NONE             53 sip abc123@hos
 IP  0A080002 0000 00000007 0000 0A090002 0000 ASSURED         292
 TCP fd08:0000:0000:0000:0000:0000:0000:0002 A886 fd08:0000:0000:0000:0000:0000:0000:0100 0051 fd09:0000:0000:0000:0000:0000:0000:0002 0050 CLOSE_WAIT       54
 IP  fd08:0000:0000:0000:0000:0000:0000:0000 0000 0000:0007:0000:0000:0000:0000:0000:0000 0000 fd09:0000:0000:0000:0000:0000:0000:0002 0000 NONE              1
+IP  0A080003 0000 00000007 FFFF 0A090002 FFFF ASSURED           9
 SCTP 0A080002 9C40 0A080064 270F fd09:0000:0000:0000:0000:0000:0000:0002 270F INIT1             3
 `
 	if diff := cmp.Diff(want, read(t, ns, "proc/thread-self/net/ip_vs_conn")); diff != "" {
