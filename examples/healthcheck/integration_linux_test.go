@@ -299,7 +299,7 @@ func TestIntegrationFailures(t *testing.T) {
 	backends[0].die()
 	backends[1].die()
 	t.Logf("the sorry server has the clients after %v", d.await(id, sorry, 1, reaction).Sub(died))
-	time.Sleep(time.Until(died.Add(reaction + 500*time.Millisecond)))
+	time.Sleep(time.Until(died.Add(reaction + time.Second)))
 	judge(t, stop(), died, reaction, "sorry")
 	backends[0].start()
 	backends[1].start()
@@ -409,7 +409,7 @@ func TestIntegrationPersistence(t *testing.T) {
 		stop := stream(lab.Clients[0].NS, "http://"+vip.String()+"/")
 		backends[name].die()
 		d.await(id, backends[name].addr, 0, reaction)
-		time.Sleep(time.Until(died.Add(reaction + 500*time.Millisecond)))
+		time.Sleep(time.Until(died.Add(reaction + time.Second)))
 		list := stop()
 		if set {
 			judge(t, list, died, reaction, other)
