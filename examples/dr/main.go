@@ -40,7 +40,7 @@ Without a verb a demonstration runs on an in-memory kernel.
 `
 
 func method() *setup.Method {
-	return &setup.Method{Usage: usage, Director: director, RealServer: realServer, Demo: demo}
+	return &setup.Method{Usage: usage, Forward: ipvs.Route, Director: director, RealServer: realServer, Demo: demo}
 }
 
 // director has the table first and the address last: when packets come, they are balanced.

@@ -11,7 +11,8 @@
 // the clients is through an address of the director in their network, -gw. Where another route is in the way, such as a
 // default route, a real server gets two for the halves of that network, which the kernel prefers; stop removes them, and
 // the other route is in force again. -clients limits that to some networks. With clients and real servers on one network
-// name that as -clients: they would answer directly otherwise; the director then sends no ICMP redirects there.
+// name that as -clients: they would answer directly otherwise; the director then sends no ICMP redirects there. Tell a real
+// server's status by -port which port it serves.
 //
 // The settings stay as long as another service with masquerading is in the table, and stop brings back what start changed.
 //
@@ -56,7 +57,7 @@ type gateway struct {
 func method() *setup.Method {
 	var g gateway
 	return &setup.Method{
-		Usage: usage, Flags: g.flags, DirectorOnly: []string{"vip", "dev"}, RealServerOnly: []string{"gw", "clients"}, Check: g.check,
+		Usage: usage, Forward: ipvs.Masquerade, Flags: g.flags, DirectorOnly: []string{"vip", "dev"}, RealServerOnly: []string{"gw", "clients"}, Check: g.check,
 		Director: director, RealServer: g.realServer, Demo: demo,
 	}
 }
@@ -67,11 +68,6 @@ func (g *gateway) flags(fs *flag.FlagSet) {
 }
 
 func (g *gateway) check(verb string, o *setup.Options) error {
-	for _, s := range o.Real {
-		if s.Addr.Is4() != o.VIP.Is4() {
-			return fmt.Errorf("real server %v and the VIP are of different families", s.Addr)
-		}
-	}
 	if o.Role == setup.RoleDirector || verb == "stop" {
 		return nil
 	}

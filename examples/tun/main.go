@@ -58,7 +58,7 @@ type tunnel struct {
 func method() *setup.Method {
 	var t tunnel
 	return &setup.Method{
-		Usage: usage, Flags: t.flags, RealServerOnly: []string{"rip"}, Check: t.check,
+		Usage: usage, Forward: ipvs.Tunnel, Flags: t.flags, RealServerOnly: []string{"rip"}, Check: t.check,
 		Director: t.director, RealServer: t.realServer, Demo: demo,
 	}
 }

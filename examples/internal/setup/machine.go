@@ -86,7 +86,7 @@ func (m *Machine) Neighbours() Part {
 const connectTimeout = time.Second
 
 // Answers checks that the real servers' services accept connections. With sure unset, one that does not may be a program
-// that serves the virtual address only, and is but worth a note. Only TCP is checked.
+// that serves the virtual address only, and is but worth a note. Only TCP is checked, and only servers with a weight.
 func (m *Machine) Answers(t *Table, sure bool) Part {
 	return Checks(func(ctx context.Context) (Look, error) {
 		var l Look
@@ -96,6 +96,9 @@ func (m *Machine) Answers(t *Table, sure bool) Part {
 		dialer := net.Dialer{Timeout: connectTimeout}
 		dialer.SetMultipathTCP(false)
 		for _, d := range t.Destinations {
+			if d.Weight == 0 {
+				continue // gets no new connections
+			}
 			err := Inside(m.NetNS, func() error {
 				conn, err := dialer.DialContext(ctx, "tcp", d.Addr.String())
 				if err == nil {

@@ -43,6 +43,9 @@ type Method struct {
 	// Usage is what -h prints.
 	Usage string
 
+	// Forward is the forwarding method. Only Masquerade can change the port, and only Tunnel the family of addresses.
+	Forward ipvs.ForwardMethod
+
 	// Flags defines the flags that only this method has; nil is none.
 	Flags func(fs *flag.FlagSet)
 
@@ -95,7 +98,11 @@ func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 	ProtocolVar(fs, &o.Protocol, "proto", "`protocol`: tcp, udp or sctp (default tcp)")
 	fs.StringVar(&o.NetNS, "netns", "", "network namespace, a `name` or a path; default this one")
 	if verb != "stop" {
-		fs.Var(&o.Real, "real", "real `servers`, separated by commas: ADDRESS or ADDRESS=WEIGHT; may be repeated")
+		form := "ADDRESS or ADDRESS=WEIGHT"
+		if m.Forward == ipvs.Masquerade {
+			form = "ADDRESS[:PORT] or ADDRESS[:PORT]=WEIGHT"
+		}
+		fs.Var(&o.Real, "real", "real `servers`, separated by commas: "+form+"; may be repeated")
 		fs.StringVar(&o.Scheduler, "scheduler", "wlc", "scheduler's `name`")
 		fs.DurationVar(&o.Persist, "persist", 0, "`time` that a client stays with its server; 0 for none")
 	}
@@ -143,6 +150,14 @@ func (m *Method) check(e *Env, verb string, fs *flag.FlagSet, o *Options) error 
 		return fmt.Errorf("LVS_KERNEL=%s has no devices for -role %s", e.Kernel, o.Role)
 	case e.Kernel != "" && o.Device != "":
 		return fmt.Errorf("LVS_KERNEL=%s has no devices for -dev", e.Kernel)
+	}
+	for _, s := range o.Real {
+		switch {
+		case m.Forward != ipvs.Masquerade && s.Port != 0 && s.Port != o.Port:
+			return fmt.Errorf("real server %v has port %d, and packets come to it with port %d", s.Addr, s.Port, o.Port)
+		case m.Forward != ipvs.Tunnel && s.Addr.Is4() != o.VIP.Is4():
+			return fmt.Errorf("real server %v and the VIP are of different families", s.Addr)
+		}
 	}
 	if m.Check != nil {
 		return m.Check(verb, o)
