@@ -116,13 +116,14 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) ([]Result, 
 		defer unlock()
 	}
 	journal := h.journal(results)
-	var before hostfs.Journal
+	var before, merged hostfs.Journal
 	if opt.Journal != "" {
 		before, err = hostfs.LoadJournal(root, opt.Journal)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return results, fmt.Errorf("irq: %w", err)
 		}
-		if err := before.Merge(journal, same).Save(root, opt.Journal); err != nil {
+		merged = before.Merge(journal, same)
+		if err := merged.Save(root, opt.Journal); err != nil {
 			return results, fmt.Errorf("irq: journal: %w", err)
 		}
 	}
@@ -142,6 +143,11 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) ([]Result, 
 		}
 	}
 	undo := opt.AllOrNothing
+	if len(errs) == 0 && !merged.Settled() {
+		if err := merged.Settle().Save(root, opt.Journal); err != nil {
+			errs, undo = append(errs, fmt.Errorf("irq: journal: %w", err)), true
+		}
+	}
 	if len(errs) == 0 {
 		if err := opt.then(ctx); err != nil {
 			errs, undo = append(errs, err), true
@@ -176,7 +182,7 @@ func (h *Host) journal(results []Result) hostfs.Journal {
 	return j
 }
 
-// write makes a change and reads it back.
+// write makes a change and reads it back. If the kernel has made something else of it, the change is taken back.
 func (h *Host) write(root hostfs.WriteFS, c Change) (Status, error) {
 	err := root.WriteFile(c.file(), []byte(c.text()+"\n"), 0o644)
 	switch {
@@ -198,7 +204,11 @@ func (h *Host) write(root hostfs.WriteFS, c Change) (Status, error) {
 		return Failed, err
 	}
 	if have != c.New {
-		return Failed, fmt.Errorf("reads back %q after writing %q", strings.TrimSpace(string(text)), c.text())
+		err = fmt.Errorf("reads back %q after writing %q", strings.TrimSpace(string(text)), c.text())
+		if have != c.Old {
+			err = errors.Join(err, root.WriteFile(c.file(), []byte(strings.TrimSpace(c.oldText)+"\n"), 0o644))
+		}
+		return Failed, err
 	}
 	return Changed, nil
 }
@@ -222,10 +232,21 @@ func (h *Host) rollBack(root hostfs.WriteFS, results []Result, before hostfs.Jou
 	}
 	var errs []error
 	for k, r := range undo.Restore(root, same) {
-		if r.Err != nil {
-			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.Edit.Name, r.Err))
-		} else if results[at[k]].Status == Changed {
-			results[at[k]].Status = RolledBack
+		result := &results[at[k]]
+		err := r.Err
+		if r.Outcome == hostfs.Foreign {
+			err = errors.New(RestoreForeign.String())
+		}
+		switch {
+		case err != nil:
+			err = fmt.Errorf("irq: restore %s: %w", r.Edit.Name, err)
+			errs = append(errs, err)
+			result.Status, result.Err = Failed, errors.Join(result.Err, err)
+		case result.Status == Failed:
+		case r.Outcome == hostfs.Gone:
+			result.Status = Vanished
+		default:
+			result.Status = RolledBack
 		}
 	}
 	if journal != "" {
@@ -316,6 +337,7 @@ var outcomeNames = [...]string{
 // Restored says what became of one file when changes were taken back.
 type Restored struct {
 	File    string // below the root
+	Now     string // what it held when they were; empty if it is gone
 	Old     string // what it held before the changes
 	Outcome Outcome
 	Err     error // of RestoreFailed
@@ -346,16 +368,11 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("irq: %w", err)
 	}
-	outcomes := [...]Outcome{
-		hostfs.Unchanged: RestoreNotNeeded, hostfs.Restored: RestoreDone, hostfs.Foreign: RestoreForeign,
-		hostfs.Gone: RestoreGone, hostfs.Failed: RestoreFailed,
-	}
-	var list []Restored
+	list := convert(j.Restore(root, same))
 	var errs []error
-	for _, r := range j.Restore(root, same) {
-		list = append(list, Restored{File: r.Edit.Name, Old: r.Edit.Old, Outcome: outcomes[r.Outcome], Err: r.Err})
-		if r.Outcome == hostfs.Failed {
-			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.Edit.Name, r.Err))
+	for _, r := range list {
+		if r.Outcome == RestoreFailed {
+			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.File, r.Err))
 		}
 	}
 	if len(errs) == 0 {
@@ -364,6 +381,32 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 		}
 	}
 	return list, errors.Join(errs...)
+}
+
+// PlanUndo says what Undo would do at present, without doing it: RestoreDone stands for what it would restore. It needs
+// no privilege but to read the journal.
+//
+// The error matches fs.ErrNotExist if there is no journal.
+func (h *Host) PlanUndo(journal string) ([]Restored, error) {
+	j, err := hostfs.LoadJournal(h.root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("irq: %w", err)
+	}
+	return convert(j.Preview(h.root, same)), nil
+}
+
+func convert(results []hostfs.Result) []Restored {
+	outcomes := [...]Outcome{
+		hostfs.Unchanged: RestoreNotNeeded, hostfs.Restored: RestoreDone, hostfs.Foreign: RestoreForeign,
+		hostfs.Gone: RestoreGone, hostfs.Failed: RestoreFailed,
+	}
+	list := make([]Restored, len(results))
+	for i, r := range results {
+		list[i] = Restored{
+			File: r.Edit.Name, Now: strings.TrimSpace(r.Now), Old: strings.TrimSpace(r.Edit.Old), Outcome: outcomes[r.Outcome], Err: r.Err,
+		}
+	}
+	return list
 }
 
 // same compares two contents of a file as sets of CPUs.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -227,6 +228,14 @@ func TestApplyFailures(t *testing.T) {
 		"does not stick": {func(m *hostfs.Mem) {
 			m.OnWrite(second, func(old, _ []byte) ([]byte, error) { return old, nil })
 		}, []Status{Changed, Failed, Changed}, nil},
+		"does not stick whole": {func(m *hostfs.Mem) { // as CPUs that are offline in rps_cpus
+			m.OnWrite(second, func(_, data []byte) ([]byte, error) {
+				if string(data) == "2\n" {
+					return []byte("0\n"), nil
+				}
+				return data, nil
+			})
+		}, []Status{Changed, Failed, Changed}, nil},
 	}
 	for name, tt := range tests {
 		for _, all := range []bool{false, true} {
@@ -253,6 +262,9 @@ func TestApplyFailures(t *testing.T) {
 			}
 			if (err != nil) != failed || tt.err != nil && !errors.Is(err, tt.err) {
 				t.Errorf("%s: %v", name, err)
+			}
+			if now := root.Files()[second]; failed && now != "" && now != before[second] {
+				t.Errorf("%s, all %v: the change that failed left %q, %q before", name, all, now, before[second])
 			}
 			if all && failed {
 				delete(before, "")
@@ -367,6 +379,128 @@ func TestApplyMovedMeanwhile(t *testing.T) {
 		if got := root.Files()[irqDir(irq)+"smp_affinity_list"]; got != want {
 			t.Errorf("irq %d is at %q, want %q", irq, got, want)
 		}
+	}
+}
+
+// Rolling back does not claim what somebody else has changed meanwhile, nor what has gone.
+func TestRollBackForeign(t *testing.T) {
+	h, root := host(t)
+	p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boom := errors.New("boom")
+	results, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile, Then: func(context.Context) error {
+		root.Set("proc/irq/31/smp_affinity_list", "0\n")
+		root.Remove("proc/irq/32")
+		return boom
+	}})
+	if !errors.Is(err, boom) || !strings.Contains(err.Error(), "changed by someone else") {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]Status{Failed, Vanished, RolledBack}, statuses(results)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	restored, err := h.Undo(t.Context(), journalFile)
+	if err != nil || len(restored) == 0 || restored[0].Outcome != RestoreForeign || restored[0].Now != "0" {
+		t.Errorf("the record is %v, %v", restored, err)
+	}
+}
+
+// killer ends the writing goroutine at a write of the kernel's files after so many.
+type killer struct {
+	*hostfs.Mem
+	after int
+}
+
+func (k *killer) WriteFile(name string, data []byte, perm fs.FileMode) error {
+	if strings.HasPrefix(name, "proc/") || strings.HasPrefix(name, "sys/") {
+		if k.after--; k.after < 0 {
+			runtime.Goexit()
+		}
+	}
+	return k.Mem.WriteFile(name, data, perm)
+}
+
+// A process that is killed after any number of writes leaves a journal from which everything comes back, also what a
+// plan before it had changed.
+func TestCrashLeavesJournal(t *testing.T) {
+	for _, earlier := range []bool{false, true} {
+		for n := 0; ; n++ {
+			h, root := host(t)
+			before := root.Files()
+			if earlier {
+				p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{Spread: SpreadOptions{Exclude: CPUs(3)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{Spread: SpreadOptions{Exclude: CPUs(1)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			survived := false
+			done := make(chan struct{})
+			go func() { // the goroutine ends inside Apply, as a killed process does
+				defer close(done)
+				_, err := newHost(t, &killer{root, n}).Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+				survived = err == nil
+			}()
+			<-done
+			preview, err := h.PlanUndo(journalFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			restored, err := h.Undo(t.Context(), journalFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(preview, restored); diff != "" {
+				t.Errorf("killed after %d writes, PlanUndo and Undo (-want +got):\n%s", n, diff)
+			}
+			if diff := cmp.Diff(before, root.Files()); diff != "" {
+				t.Errorf("earlier %v, killed after %d writes, left behind (-want +got):\n%s", earlier, n, diff)
+			}
+			if survived {
+				if n < 2 {
+					t.Errorf("%d writes", n)
+				}
+				break
+			}
+		}
+	}
+	if _, err := newHost(t, hostfs.NewMem(nil)).PlanUndo(journalFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no journal: %v", err)
+	}
+}
+
+// Once a plan is in force, the place of the plan before it is as foreign as any other.
+func TestUndoLeavesEarlierPlace(t *testing.T) {
+	h, root := host(t)
+	for _, cpu := range []int{2, 3} {
+		p, err := h.Plan([]string{"eth0", "eth1"}, PlanOptions{Spread: SpreadOptions{Exclude: CPUs(cpu)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile}); err != nil {
+			t.Fatal(err)
+		}
+		if cpu == 2 {
+			root.Set("earlier", root.Files()["proc/irq/32/smp_affinity_list"])
+		}
+	}
+	earlier := root.Files()["earlier"]
+	if now := root.Files()["proc/irq/32/smp_affinity_list"]; now == earlier {
+		t.Fatalf("both plans place the interrupt at %q", now)
+	}
+	root.Set("proc/irq/32/smp_affinity_list", earlier)
+	restored, err := h.Undo(t.Context(), journalFile)
+	i := slices.IndexFunc(restored, func(r Restored) bool { return strings.HasPrefix(r.File, "proc/irq/32/") })
+	if err != nil || i < 0 || restored[i].Outcome != RestoreForeign {
+		t.Errorf("%v, %v", restored, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package irq
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -130,7 +131,7 @@ func addNIC(root *hostfs.Mem, name string, node, firstIRQ, queues int, nr int) {
 	root.Set("proc/interrupts", root.Files()["proc/interrupts"]+rows.String())
 }
 
-func newHost(t testing.TB, root *hostfs.Mem) *Host {
+func newHost(t testing.TB, root fs.FS) *Host {
 	t.Helper()
 	h, err := New(&Config{Root: root})
 	if err != nil {

@@ -48,7 +48,9 @@ type Report struct {
 // Restored says what became of one parameter or file when changes were taken back.
 type Restored struct {
 	Name    string  // the key in its dotted form, or the name of the file
+	Now     string  // what it was when they were; empty if there was none
 	Old     string  // what it was before the changes
+	Created bool    // it is a file that did not exist before the changes
 	Outcome Outcome // what was done
 	Err     error   // why not, for RestoreFailed
 }
@@ -105,29 +107,40 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, er
 	if err != nil {
 		return Report{}, err
 	}
-	journal := p.journal()
-	var before hostfs.Journal
 	if opt.Journal != "" {
 		unlock, err := hostfs.Lock(ctx, root, opt.Journal)
 		if err != nil {
 			return Report{}, fmt.Errorf("sysctl: %w", err)
 		}
 		defer unlock()
+	}
+	// What is in force by now, through this plan or somebody else, is not ours to take back.
+	if p = h.pending(p); p.Empty() {
+		if err := ctx.Err(); err != nil {
+			return Report{}, err
+		}
+		return Report{}, opt.then(ctx)
+	}
+	journal := p.journal()
+	var before, merged hostfs.Journal
+	if opt.Journal != "" {
 		before, err = hostfs.LoadJournal(root, opt.Journal)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Report{}, fmt.Errorf("sysctl: %w", err)
 		}
-		if err := before.Merge(journal, same).Save(root, opt.Journal); err != nil {
+		merged = before.Merge(journal, same)
+		if err := merged.Save(root, opt.Journal); err != nil {
 			return Report{}, fmt.Errorf("sysctl: journal: %w", err)
 		}
 	}
 	var report Report
-	if err := h.write(ctx, root, p, &report); err != nil {
-		var force []string
-		if n := len(report.Written); n > 0 {
-			// A refused write may have changed a part of a value that has several: neither old nor new, but ours.
-			force = report.Written[n-1:]
+	force, err := h.write(ctx, root, p, &report)
+	if err == nil && !merged.Settled() {
+		if err = merged.Settle().Save(root, opt.Journal); err != nil {
+			err = fmt.Errorf("sysctl: journal: %w", err)
 		}
+	}
+	if err != nil {
 		return h.rollBack(root, journal, before, report, force, err, opt)
 	}
 	if err := opt.then(ctx); err != nil {
@@ -136,58 +149,106 @@ func (h *Host) Apply(ctx context.Context, p Plan, opt *ApplyOptions) (Report, er
 	return report, nil
 }
 
-// write does the work of Apply and records in the report what it has touched.
-func (h *Host) write(ctx context.Context, root hostfs.WriteFS, p Plan, report *Report) error {
+// pending returns the plan without what is in force already.
+func (h *Host) pending(p Plan) Plan {
+	var left Plan
+	for _, c := range p.Changes {
+		if c.Action != Write && c.Action != Follows {
+			continue
+		}
+		// One that an earlier change sets has to be written after that, whatever it is now.
+		if moved := left.moves(c.Key); !moved {
+			if c.Action == Follows {
+				continue
+			}
+			if now, err := h.Get(c.Key); err == nil && took(c.Key, c.New, now) {
+				continue
+			}
+		}
+		left.Changes = append(left.Changes, c)
+	}
+	for _, f := range p.Files {
+		if now, err := fs.ReadFile(h.root, f.Name); err != nil || string(now) != f.New {
+			left.Files = append(left.Files, f)
+		}
+	}
+	return left
+}
+
+// write does the work of Apply and records in the report what it has touched. After an error, force is the parameter
+// that may hold neither the old value nor the new one, and is ours all the same: a refused write may have changed a part
+// of a value that has several.
+func (h *Host) write(ctx context.Context, root hostfs.WriteFS, p Plan, report *Report) (force []string, err error) {
 	for i, c := range p.Changes {
 		if c.Action != Write {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
-		now, err := h.Get(c.Key)
-		switch {
-		case errors.Is(err, fs.ErrPermission): // write-only
-		case err != nil:
-			return err
-		case took(c.Key, c.New, now):
-			continue
-		case !Same(c.Key, now, c.Old) && !p.follows(i):
-			return fmt.Errorf("sysctl: %v %w: %q, then %q", c.Key, errStale, c.Old, now)
+		wrote, err := h.writeValue(root, c, p.follows(i))
+		if wrote {
+			report.Written = append(report.Written, c.Key.String())
 		}
-		report.Written = append(report.Written, c.Key.String())
-		if err := root.WriteFile(c.Key.Path(), []byte(c.New+"\n"), 0o644); err != nil {
-			if errors.Is(err, syscall.EINVAL) {
-				err = &refused{err}
-			}
-			return fmt.Errorf("sysctl: write %v = %s: %w", c.Key, c.New, err)
-		}
-		if now, err = h.Get(c.Key); errors.Is(err, fs.ErrPermission) {
-			continue
+		if err != nil && wrote {
+			return []string{c.Key.String()}, err
 		} else if err != nil {
-			return err
-		}
-		if !took(c.Key, c.New, now) {
-			return fmt.Errorf("sysctl: %v reads back %q after writing %q", c.Key, now, c.New)
+			return nil, err
 		}
 	}
 	for _, f := range p.Files {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
+		}
+		now, err := fs.ReadFile(h.root, f.Name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("sysctl: %w", err)
+		}
+		if (err == nil) != f.Exists || string(now) != f.Old {
+			return nil, fmt.Errorf("sysctl: /%s %w", f.Name, errStale)
 		}
 		report.Written = append(report.Written, f.Name)
 		if m, ok := root.(interface {
 			MkdirAll(string, fs.FileMode) error
 		}); ok {
 			if err := m.MkdirAll(path.Dir(f.Name), 0o755); err != nil {
-				return fmt.Errorf("sysctl: %w", err)
+				return nil, fmt.Errorf("sysctl: %w", err)
 			}
 		}
 		if err := hostfs.ReplaceFile(root, f.Name, []byte(f.New), 0o644); err != nil {
-			return fmt.Errorf("sysctl: write %s: %w", f.Name, err)
+			return nil, fmt.Errorf("sysctl: write %s: %w", f.Name, err)
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// writeValue makes a change and reads it back. Its old value need not be as planned if it follows from an earlier change.
+func (h *Host) writeValue(root hostfs.WriteFS, c Change, follows bool) (wrote bool, err error) {
+	now, err := h.Get(c.Key)
+	switch {
+	case errors.Is(err, fs.ErrPermission): // write-only
+	case err != nil:
+		return false, err
+	case took(c.Key, c.New, now):
+		return false, nil
+	case !Same(c.Key, now, c.Old) && !follows:
+		return false, fmt.Errorf("sysctl: %v %w: %q, then %q", c.Key, errStale, c.Old, now)
+	}
+	if err := root.WriteFile(c.Key.Path(), []byte(c.New+"\n"), 0o644); err != nil {
+		if errors.Is(err, syscall.EINVAL) {
+			err = &refused{err}
+		}
+		return true, fmt.Errorf("sysctl: write %v = %s: %w", c.Key, c.New, err)
+	}
+	if now, err = h.Get(c.Key); errors.Is(err, fs.ErrPermission) {
+		return true, nil
+	} else if err != nil {
+		return true, err
+	}
+	if !took(c.Key, c.New, now) {
+		return true, fmt.Errorf("sysctl: %v reads back %q after writing %q", c.Key, now, c.New)
+	}
+	return true, nil
 }
 
 // refused is the error of a value that the kernel does not take.
@@ -316,6 +377,18 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	return results, errors.Join(errs...)
 }
 
+// PlanUndo says what Undo would do at present, without doing it: RestoreDone stands for what it would restore. It needs
+// no privilege but to read the journal.
+//
+// The error matches fs.ErrNotExist if there is no journal.
+func (h *Host) PlanUndo(journal string) ([]Restored, error) {
+	j, err := hostfs.LoadJournal(h.root, journal)
+	if err != nil {
+		return nil, fmt.Errorf("sysctl: %w", err)
+	}
+	return convert(j.Preview(h.root, same)), nil
+}
+
 // journal returns the edits of a plan. Nothing is in it that the plan does not change.
 func (p Plan) journal() hostfs.Journal {
 	var j hostfs.Journal
@@ -331,9 +404,12 @@ func (p Plan) journal() hostfs.Journal {
 }
 
 // follows says whether an earlier change of the plan makes the kernel change the parameter of change i.
-func (p Plan) follows(i int) bool {
-	return slices.ContainsFunc(p.Changes[:i], func(cause Change) bool {
-		_, ok := followsFrom(cause, p.Changes[i].Key)
+func (p Plan) follows(i int) bool { return Plan{Changes: p.Changes[:i]}.moves(p.Changes[i].Key) }
+
+// moves says whether a change of the plan makes the kernel change a parameter.
+func (p Plan) moves(key Key) bool {
+	return slices.ContainsFunc(p.Changes, func(cause Change) bool {
+		_, ok := followsFrom(cause, key)
 		return ok
 	})
 }
@@ -362,7 +438,8 @@ func convert(results []hostfs.Result) []Restored {
 	list := make([]Restored, len(results))
 	for i, r := range results {
 		list[i] = Restored{
-			Name: display(r.Edit.Name), Old: strings.TrimSuffix(r.Edit.Old, "\n"), Outcome: outcomes[r.Outcome], Err: r.Err,
+			Name: display(r.Edit.Name), Now: strings.TrimSuffix(r.Now, "\n"), Old: strings.TrimSuffix(r.Edit.Old, "\n"),
+			Created: r.Edit.Created, Outcome: outcomes[r.Outcome], Err: r.Err,
 		}
 	}
 	return list

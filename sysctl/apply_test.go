@@ -466,6 +466,139 @@ func TestCrashLeavesJournal(t *testing.T) {
 	}
 }
 
+// So does one that is killed while it changes what an earlier plan has changed.
+func TestCrashLeavesEarlierJournal(t *testing.T) {
+	const file = "etc/sysctl.d/90-lvs.conf"
+	plan := func(h *Host, entry, packet, content string) Plan {
+		p := mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", entry, "net.ipv4.vs.drop_packet", packet))
+		if err := h.AddFile(&p, file, []byte(content), ""); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for n := range 4 {
+		m := fixture(t, "6.12")
+		before := m.Files()
+		h := newHost(t, m)
+		if _, err := h.Apply(t.Context(), plan(h, "1", "1", "one\n"), &ApplyOptions{Journal: journalFile}); err != nil {
+			t.Fatal(err)
+		}
+		after := n
+		for _, content := range []string{"two\n", "three\n"} { // the second one is killed at its first change
+			p := plan(h, "3", "3", content)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = newHost(t, &killer{Mem: m, after: after}).Apply(context.Background(), p, &ApplyOptions{Journal: journalFile})
+			}()
+			<-done
+			after = 0
+		}
+		preview, err := h.PlanUndo(journalFile)
+		if err != nil || len(preview) != 3 {
+			t.Fatalf("PlanUndo: %v, %v", preview, err)
+		}
+		restored, err := h.Undo(t.Context(), journalFile)
+		if err != nil {
+			t.Errorf("killed after %d writes: %v", n, err)
+		}
+		if diff := cmp.Diff(preview, restored); diff != "" {
+			t.Errorf("killed after %d writes, PlanUndo and Undo (-want +got):\n%s", n, diff)
+		}
+		if diff := cmp.Diff(before, m.Files()); diff != "" {
+			t.Errorf("killed after %d writes, left behind (-want +got):\n%s", n, diff)
+		}
+	}
+}
+
+// What a plan finds in force is not its own: applied twice, or after somebody else has done the same.
+func TestApplyTwice(t *testing.T) {
+	m := fixture(t, "6.12")
+	before := m.Files()
+	h := newHost(t, m)
+	if _, err := h.Apply(t.Context(), mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "1")), &ApplyOptions{Journal: journalFile}); err != nil {
+		t.Fatal(err)
+	}
+	p := mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "3", "net.ipv4.vs.drop_packet", "3", "net.ipv4.ip_forward", "1"))
+	if err := h.AddFile(&p, "etc/sysctl.d/90-lvs.conf", []byte("x\n"), ""); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		report, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+		if err != nil || (len(report.Written) == 0) != (i > 0) {
+			t.Fatalf("%v, %v", report, err)
+		}
+	}
+	if _, err := h.Undo(t.Context(), journalFile); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, m.Files()); diff != "" {
+		t.Errorf("left behind (-want +got):\n%s", diff)
+	}
+
+	p = mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "3", "net.ipv4.vs.drop_packet", "3"))
+	m.Set(IPVS("drop_entry").Path(), "3\n")
+	if _, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile}); err != nil {
+		t.Fatal(err)
+	}
+	if restored, err := h.Undo(t.Context(), journalFile); err != nil || len(restored) != 1 {
+		t.Errorf("%v, %v", restored, err)
+	}
+	if got, _ := h.Get(IPVS("drop_entry")); got != "3" {
+		t.Errorf("what somebody else has set is %s", got)
+	}
+}
+
+// Once a plan is in force, the value of the plan before it is as foreign as any other.
+func TestUndoLeavesEarlierValue(t *testing.T) {
+	m := fixture(t, "6.12")
+	h := newHost(t, m)
+	for _, value := range []string{"1", "3"} {
+		if _, err := h.Apply(t.Context(), mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", value)), &ApplyOptions{Journal: journalFile}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Set(IPVS("drop_entry").Path(), "1\n")
+	if restored, err := h.Undo(t.Context(), journalFile); err != nil || len(restored) != 1 || restored[0].Outcome != RestoreForeign {
+		t.Errorf("%v, %v", restored, err)
+	}
+}
+
+// A file that is not as it was when the plan was made is left alone.
+func TestApplyStaleFile(t *testing.T) {
+	const file = "etc/modprobe.d/ip_vs.conf"
+	for name, tt := range map[string]struct{ planned, found string }{
+		"changed": {"old\n", "by hand\n"}, "created": {"", "by hand\n"}, "removed": {"old\n", ""},
+	} {
+		m := fixture(t, "6.12")
+		set := func(content string) {
+			if content == "" {
+				_ = m.Remove(file)
+			} else {
+				m.Set(file, content)
+			}
+		}
+		set(tt.planned)
+		h := newHost(t, m)
+		p := mustPlan(t, h, settingsOf("net.ipv4.vs.drop_entry", "3"))
+		if err := h.AddFile(&p, file, []byte("new\n"), ""); err != nil {
+			t.Fatal(err)
+		}
+		set(tt.found)
+		before := m.Files()
+		report, err := h.Apply(t.Context(), p, &ApplyOptions{Journal: journalFile})
+		if err == nil || !strings.Contains(err.Error(), file+" was changed by someone else") || !report.RolledBack {
+			t.Errorf("%s: %+v, %v", name, report, err)
+		}
+		if diff := cmp.Diff(before, m.Files()); diff != "" {
+			t.Errorf("%s: left behind (-want +got):\n%s", name, diff)
+		}
+	}
+	if _, err := newHost(t, fixture(t, "6.12")).PlanUndo(journalFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no journal: %v", err)
+	}
+}
+
 // Forwarding of one interface survives that of all is switched on and off again.
 func TestForwardingComesBack(t *testing.T) {
 	tests := map[string]struct {

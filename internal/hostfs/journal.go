@@ -16,6 +16,10 @@ type Edit struct {
 	Old  string `json:"old"` // content before
 	New  string `json:"new"` // content wanted
 
+	// Past are contents that were wanted before New and may still be there: the process that wanted New may have been
+	// killed before it wrote it.
+	Past []string `json:"past,omitempty"`
+
 	// Whole is set for an ordinary file that is replaced, and not for a value of the kernel's.
 	Whole bool `json:"whole,omitempty"`
 
@@ -34,11 +38,12 @@ type Journal struct {
 // Result says what became of an edit when its journal was restored.
 type Result struct {
 	Edit Edit
+	Now  string // content found; empty if there is no file
 	Outcome
 	Err error // of Failed
 }
 
-// Outcome says what [Journal.Restore] did about an edit.
+// Outcome says what [Journal.Restore] did about an edit, or would do.
 type Outcome uint8
 
 // Outcomes.
@@ -87,7 +92,8 @@ func (j Journal) Save(root WriteFS, name string) error {
 }
 
 // Merge returns the journal that undoes j and then what happened after it: for a file that both change, the content
-// before j is kept if j's change was still in force.
+// before j is kept if j's change was still in force. Until [Journal.Settle] the content after j counts as this journal's
+// as well.
 func (j Journal) Merge(later Journal, same Same) Journal {
 	edits := slices.Clone(later.Edits)
 	var kept []Edit
@@ -96,11 +102,42 @@ func (j Journal) Merge(later Journal, same Same) Journal {
 		switch {
 		case i < 0:
 			kept = append(kept, earlier)
-		case same(earlier.Name, earlier.New, edits[i].Old):
+		case earlier.made(same, edits[i].Old):
+			past := append(slices.Clone(earlier.Past), earlier.New)
 			edits[i].Old, edits[i].Created = earlier.Old, earlier.Created
+			edits[i].Past = slices.DeleteFunc(past, func(p string) bool { return same(earlier.Name, p, edits[i].New) })
 		}
 	}
 	return Journal{Edits: append(kept, edits...)}
+}
+
+// Settle returns the journal for when all of its edits have been made: only their new contents count as its own.
+func (j Journal) Settle() Journal {
+	j.Edits = slices.Clone(j.Edits)
+	for i := range j.Edits {
+		j.Edits[i].Past = nil
+	}
+	return j
+}
+
+// Settled says whether only the new contents of the edits count as the journal's own.
+func (j Journal) Settled() bool {
+	return !slices.ContainsFunc(j.Edits, func(e Edit) bool { return len(e.Past) > 0 })
+}
+
+// made says whether a content is one that the edit, or one before it, has made.
+func (e Edit) made(same Same, content string) bool {
+	return same(e.Name, content, e.New) || slices.ContainsFunc(e.Past, func(p string) bool { return same(e.Name, content, p) })
+}
+
+// Preview says what Restore would do, without doing it.
+func (j Journal) Preview(root fs.FS, same Same) []Result {
+	results := make([]Result, len(j.Edits))
+	for i, e := range j.Edits {
+		results[i].Edit = e
+		results[i].Now, results[i].Outcome, results[i].Err = e.look(root, same, false)
+	}
+	return results
 }
 
 // Restore takes the edits back, the last one first. A file that holds neither the old nor the new content has been
@@ -113,14 +150,14 @@ func (j Journal) Restore(root WriteFS, same Same, force ...string) []Result {
 		results[i].Edit = e
 		if e.Implied {
 			targets[i] = e.Old
-			if now, err := fs.ReadFile(root, e.Name); err == nil && !same(e.Name, string(now), e.Old) && !same(e.Name, string(now), e.New) {
+			if now, err := fs.ReadFile(root, e.Name); err == nil && !same(e.Name, string(now), e.Old) && !e.made(same, string(now)) {
 				targets[i], results[i].Outcome = string(now), Foreign
 			}
 		}
 	}
 	for i := len(j.Edits) - 1; i >= 0; i-- {
 		if e := j.Edits[i]; !e.Implied {
-			results[i].Outcome, results[i].Err = e.restore(root, same, slices.Contains(force, e.Name))
+			results[i].Now, results[i].Outcome, results[i].Err = e.restore(root, same, slices.Contains(force, e.Name))
 		}
 	}
 	for i, e := range j.Edits {
@@ -128,7 +165,8 @@ func (j Journal) Restore(root WriteFS, same Same, force ...string) []Result {
 			continue
 		}
 		e.Old = targets[i]
-		outcome, err := e.restore(root, same, true)
+		now, outcome, err := e.restore(root, same, true)
+		results[i].Now = now
 		if results[i].Outcome != Foreign || err != nil {
 			results[i].Outcome, results[i].Err = outcome, err
 		}
@@ -136,23 +174,31 @@ func (j Journal) Restore(root WriteFS, same Same, force ...string) []Result {
 	return results
 }
 
-func (e Edit) restore(root WriteFS, same Same, force bool) (Outcome, error) {
+// look says what is to be done about a file: nothing, or, with the outcome Restored, to write its old content.
+func (e Edit) look(root fs.FS, same Same, force bool) (now string, outcome Outcome, err error) {
 	data, err := fs.ReadFile(root, e.Name)
+	now = string(data)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && e.Created:
+		return "", Unchanged, nil
 	case errors.Is(err, fs.ErrNotExist):
-		if e.Created {
-			return Unchanged, nil
-		}
-		return Gone, nil
+		return "", Gone, nil
 	case err != nil:
-		return Failed, err
-	}
-	now := string(data)
-	switch {
+		return "", Failed, err
 	case !e.Created && same(e.Name, now, e.Old):
-		return Unchanged, nil
-	case !force && !same(e.Name, now, e.New):
-		return Foreign, nil
+		return now, Unchanged, nil
+	case !force && !e.made(same, now):
+		return now, Foreign, nil
+	}
+	return now, Restored, nil
+}
+
+func (e Edit) restore(root WriteFS, same Same, force bool) (now string, outcome Outcome, err error) {
+	now, outcome, err = e.look(root, same, force)
+	if outcome != Restored {
+		return now, outcome, err
+	}
+	switch {
 	case e.Created:
 		err = Remove(root, e.Name)
 	case e.Whole:
@@ -162,17 +208,18 @@ func (e Edit) restore(root WriteFS, same Same, force bool) (Outcome, error) {
 		err = root.WriteFile(e.Name, []byte(strings.TrimRight(e.Old, "\n")+"\n"), 0o644)
 	}
 	if err != nil {
-		return Failed, err
+		return now, Failed, err
 	}
 	if !e.Created {
-		if data, err = fs.ReadFile(root, e.Name); err != nil {
-			return Failed, err
+		data, err := fs.ReadFile(root, e.Name)
+		if err != nil {
+			return now, Failed, err
 		}
 		if !same(e.Name, string(data), e.Old) {
-			return Failed, fmt.Errorf("%s reads back %q after writing %q", e.Name, data, e.Old)
+			return now, Failed, fmt.Errorf("%s reads back %q after writing %q", e.Name, data, e.Old)
 		}
 	}
-	return Restored, nil
+	return now, Restored, nil
 }
 
 // remover and dirMaker have the signatures of os.Root's methods.

@@ -101,13 +101,46 @@ func TestJournalMerge(t *testing.T) {
 	}}
 	want := Journal{Edits: []Edit{
 		{Name: "kept", Old: "0", New: "1"},
-		{Name: "again", Old: "0", New: "2"},
+		{Name: "again", Old: "0", New: "2", Past: []string{"1"}},
 		{Name: "foreign", Old: "5", New: "2"},
-		{Name: "file", New: "y", Whole: true, Created: true},
+		{Name: "file", New: "y", Past: []string{"x"}, Whole: true, Created: true},
 		{Name: "new", Old: "0", New: "1"},
 	}}
-	if diff := cmp.Diff(want, first.Merge(second, sameText)); diff != "" {
+	merged := first.Merge(second, sameText)
+	if diff := cmp.Diff(want, merged); diff != "" || merged.Settled() {
 		t.Errorf("merged (-want +got):\n%s", diff)
+	}
+	// The process that wrote it was killed before it changed a thing, and so was the next.
+	third := Journal{Edits: []Edit{{Name: "again", Old: "1", New: "3"}, {Name: "file", Old: "x", New: "x", Whole: true}}}
+	want = Journal{Edits: []Edit{
+		{Name: "kept", Old: "0", New: "1"},
+		{Name: "foreign", Old: "5", New: "2"},
+		{Name: "new", Old: "0", New: "1"},
+		{Name: "again", Old: "0", New: "3", Past: []string{"1", "2"}},
+		{Name: "file", New: "x", Past: []string{"y"}, Whole: true, Created: true},
+	}}
+	merged = merged.Merge(third, sameText)
+	if diff := cmp.Diff(want, merged); diff != "" {
+		t.Errorf("merged (-want +got):\n%s", diff)
+	}
+	content := map[string]string{"kept": "1", "again": "1\n", "foreign": "2", "file": "y", "new": "7"}
+	m := NewMem(content)
+	preview := merged.Preview(m, sameText)
+	if diff := cmp.Diff(content, m.Files()); diff != "" {
+		t.Errorf("Preview changed (-want +got):\n%s", diff)
+	}
+	results := merged.Restore(m, sameText)
+	if diff := cmp.Diff(preview, results); diff != "" {
+		t.Errorf("Preview and Restore (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"kept": "0\n", "again": "0\n", "foreign": "5\n", "new": "7"}, m.Files()); diff != "" {
+		t.Errorf("restored (-want +got):\n%s", diff)
+	}
+	// Once all is done, what was wanted earlier is somebody else's.
+	settled := merged.Settle()
+	m = NewMem(map[string]string{"again": "1\n"})
+	if r := settled.Restore(m, sameText); !settled.Settled() || merged.Settled() || r[3].Outcome != Foreign || r[3].Now != "1\n" {
+		t.Errorf("settled: %+v", r)
 	}
 }
 
