@@ -31,6 +31,9 @@ func (f Finding) String() string {
 //
 // The error is the reader's, or that of finding out the kernel's release.
 func (h *Host) Check(list io.Reader, role Profile) ([]Finding, error) {
+	if err := h.namespace(); err != nil {
+		return nil, err
+	}
 	kernel, err := h.Kernel()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -30,7 +30,10 @@ type Config struct {
 }
 
 // Host reads and changes the parameters of a host. Use [New]. It is safe for concurrent use.
-type Host struct{ root fs.FS }
+type Host struct {
+	root fs.FS
+	ns   hostfs.NetNS
+}
 
 // New returns the host that cfg describes, nil for this one. Nothing is opened yet.
 //
@@ -48,7 +51,20 @@ func New(cfg *Config) (*Host, error) {
 	case cfg.Root != nil:
 		return &Host{root: cfg.Root}, nil
 	}
-	return &Host{root: hostfs.Host(ns)}, nil
+	return &Host{root: hostfs.Host(ns), ns: ns}, nil
+}
+
+// namespace fails if the network namespace is not there or may not be entered: nothing can then be said about what is
+// missing in it.
+func (h *Host) namespace() error {
+	if h.ns.IsZero() {
+		return nil
+	}
+	f, err := h.ns.Open()
+	if err != nil {
+		return fmt.Errorf("sysctl: %w", err)
+	}
+	return f.Close()
 }
 
 // writable returns the tree as one that can be written.
@@ -150,7 +166,7 @@ func (a *absent) Is(target error) bool { return a.unsupported && target == error
 
 // explain says why a parameter is missing, if that is what err says.
 func (h *Host) explain(key Key, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) || h.namespace() != nil {
 		return err
 	}
 	t, _ := Lookup(key)
@@ -169,10 +185,23 @@ func (h *Host) explain(key Key, err error) error {
 		return &absent{"not here: it exists in the initial network namespace only", false, err}
 	case key == IPVS("debug_level"):
 		return &absent{"not in this kernel: it was built without IPVS debugging", true, err}
+	case h.lacksDevice(key):
+		return &absent{"there is no device " + path.Base(path.Dir(string(key))) + " here", false, err}
 	case t.Since != (Kernel{}):
 		return &absent{fmt.Sprintf("not in this kernel, though Linux has it since %v", t.Since), true, err}
 	}
 	return err
+}
+
+// lacksDevice says whether a key is that of a network device that does not exist.
+func (h *Host) lacksDevice(key Key) bool {
+	for _, of := range [...]func(iface, name string) Key{IPv4, IPv6} {
+		if key.matches(of("*", path.Base(string(key)))) {
+			_, err := fs.Stat(h.root, path.Dir(key.Path()))
+			return errors.Is(err, fs.ErrNotExist)
+		}
+	}
+	return false
 }
 
 // MemoryPages returns the memory of the machine in pages of 4096 bytes, MemTotal of /proc/meminfo.

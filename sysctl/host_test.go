@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -209,5 +210,37 @@ func TestMemoryPages(t *testing.T) {
 		if got != want || (err == nil) != (want != 0) {
 			t.Errorf("%q: %d, %v", content, got, err)
 		}
+	}
+}
+
+// A namespace that does not exist is said to be that, and not a host where everything is missing.
+func TestNoNamespace(t *testing.T) {
+	h, err := New(&Config{NetNS: "no-such-namespace"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fs.ErrNotExist
+	if runtime.GOOS != "linux" {
+		want = errors.ErrUnsupported
+	}
+	_, errPlan := h.Plan(settingsOf("net.ipv4.vs.drop_entry", "1"))
+	_, errCheck := h.Check(strings.NewReader("net.ipv4.vs.drop_entry = 1\n"), Unspecified)
+	_, errGet := h.Get(IPVS("drop_entry"))
+	for what, err := range map[string]error{"Plan": errPlan, "Check": errCheck, "Get": errGet} {
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "no-such-namespace") || strings.Contains(err.Error(), "ip_vs") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestNoDevice(t *testing.T) {
+	h := newHost(t, fixture(t, "6.12"))
+	for _, key := range []Key{IPv4("tunl9", "rp_filter"), IPv6("tunl9", "forwarding"), IPv4("tunl9", "nonsense")} {
+		if _, err := h.Get(key); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no device tunl9") {
+			t.Errorf("%v: %v", key, err)
+		}
+	}
+	if _, err := h.Get(IPv4("all", "nonsense")); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "device") {
+		t.Errorf("no such parameter: %v", err)
 	}
 }

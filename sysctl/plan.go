@@ -70,9 +70,12 @@ type Plan struct {
 // Parameters that the kernel changes along with another one, as forwarding of the interfaces with ip_forward, are in
 // the plan as well, so that they can be shown and come back when it is undone.
 //
-// The error matches fs.ErrInvalid for an impossible key or value, or two different values for a key. What this host
-// lacks is not an error here but in the plan.
+// The error matches fs.ErrInvalid for an impossible key or value, or two different values for a key, and fs.ErrNotExist
+// for a network namespace that does not exist. What this host lacks is not an error here but in the plan.
 func (h *Host) Plan(settings []Setting) (Plan, error) {
+	if err := h.namespace(); err != nil {
+		return Plan{}, err
+	}
 	var p Plan
 	var errs []error
 	at := map[Key]int{}

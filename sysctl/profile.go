@@ -55,7 +55,8 @@ func (p Profile) realServer() bool { return p == RealServerDR || p == RealServer
 
 // Options adapt a profile to a host. The zero value is a host with the usual devices.
 type Options struct {
-	// Devices are the network cards that carry balanced traffic; they get what must be set for each.
+	// Devices are the network cards that carry balanced traffic; they get what must be set for each. Without any, all
+	// devices do that are there when the plan is made.
 	Devices []string
 
 	// Tunnel is the device that decapsulates on a tunnel real server; empty is "tunl0".
@@ -93,7 +94,11 @@ func (p Profile) Settings(o Options) []Setting {
 		if o.IPv6 {
 			l.set(IPv6("all", "forwarding"), "1", "replies of the real servers are routed through the director")
 		}
-		for _, dev := range append([]string{"all", "default"}, o.Devices...) {
+		devices := []string{"*"} // a device's own value is enough to send redirects
+		if len(o.Devices) > 0 {
+			devices = append([]string{"all", "default"}, o.Devices...)
+		}
+		for _, dev := range devices {
 			l.set(IPv4(dev, "send_redirects"), "0", "a redirect makes real servers of the client's network bypass the director")
 		}
 		l.director(o)
