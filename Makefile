@@ -5,6 +5,7 @@
 # make check       format, vet for three systems, staticcheck
 # make kernel-6.1  the tests on one real kernel
 # make bench       benchmarks of the hot paths
+# make bench-kernel  counts the instructions of big tables on a real kernel, and those of other programs
 # make fuzz        every fuzz target for FUZZ executions
 
 SHELL   := bash
@@ -12,7 +13,7 @@ FUZZ    ?= 200000x
 TOOLS   := internal/tools
 CODE    := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path '*/testdata/*'))))
 
-.PHONY: test test-unit test-long check prepare kernels mutations bench fuzz
+.PHONY: test test-unit test-long check prepare kernels mutations bench bench-kernel fuzz
 
 test: prepare check test-unit kernels
 
@@ -51,6 +52,9 @@ bin/staticcheck: $(TOOLS)/go.mod
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-kernel: prepare bin/vm
+	@.ci/bench-kernel
 
 fuzz:
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
