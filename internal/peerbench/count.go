@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,13 @@ const (
 	markBegin = 0x6c767301
 	markEnd   = 0x6c767302
 )
+
+// Go's scheduler makes these whenever it likes, the more often the longer ptrace lets a program wait. They are not counted,
+// in no program.
+var scheduling = []uint64{
+	unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_EPOLL_PWAIT, unix.SYS_SCHED_YIELD, unix.SYS_TGKILL, unix.SYS_GETPID,
+	unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGPROCMASK, unix.SYS_MADVISE,
+}
 
 // mark tells the process that counts system calls, if there is one.
 func mark(which int) { _, _, _ = syscall.RawSyscall(unix.SYS_PRCTL, uintptr(which), 0, 0) }
@@ -74,7 +82,7 @@ func countCalls(cmd *exec.Cmd) (calls int, err error) {
 				counting = true
 			case regs.Orig_rax == unix.SYS_PRCTL && regs.Rdi == markEnd:
 				counting = false
-			case counting:
+			case counting && !slices.Contains(scheduling, regs.Orig_rax):
 				calls++
 			}
 		case status.StopSignal() == unix.SIGTRAP, status.StopSignal() == unix.SIGSTOP:

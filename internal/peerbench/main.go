@@ -31,7 +31,7 @@ func main() {
 // options of a command line.
 type options struct {
 	ipvsadm, ours string // paths of the programs
-	only          string // a row
+	only          string // rows
 	without       string
 	runs          int
 	settle        time.Duration
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("peerbench", flag.ContinueOnError)
 	fs.StringVar(&o.ipvsadm, "ipvsadm", "/usr/sbin/ipvsadm", "`path` of ipvsadm")
 	fs.StringVar(&o.ours, "ours", "", "`path` of examples/ipvsadm; without it those rows are left out")
-	fs.StringVar(&o.only, "only", "", "measure this `row` only: create, list, long, delete, equal, restore or print")
+	fs.StringVar(&o.only, "only", "", "measure these `rows` only, separated by commas: create, list, long, delete, equal, restore, print")
 	fs.StringVar(&o.without, "without", "", "leave out methods whose name has this `text`, such as moby")
 	fs.IntVar(&o.runs, "runs", 2, "`number` of runs of each method; the difference is printed")
 	fs.DurationVar(&o.settle, "settle", 0, "`time` before each measurement in which the kernel clears away what the last one left")
@@ -123,8 +123,8 @@ func parent(ctx context.Context, o options, out io.Writer) error {
 
 // wants reports whether a method is to be measured.
 func (o options) wants(m *method) bool {
-	return (o.only == "" || o.only == m.row) && (o.without == "" || !strings.Contains(m.name, o.without)) &&
-		(o.ours != "" || !strings.HasPrefix(m.name, "examples/"))
+	return (o.only == "" || slices.Contains(strings.Split(o.only, ","), m.row)) && (o.without == "" || !strings.Contains(m.name, o.without)) &&
+		(o.ours != "" || !strings.HasPrefix(m.name, "examples"))
 }
 
 // command returns the process that measures a method.

@@ -27,9 +27,10 @@ func (t table) service(i int) ipvs.ServiceID {
 	return ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.AddrPortFrom(address([4]byte{10, 1}, i), 80)}
 }
 
-// destination returns one of a service's: no two services share one.
+// destination returns one of a service's: no two services share one. Its port is the service's, as ipvsadm has it for
+// direct routing.
 func (t table) destination(i, j int) ipvs.Destination {
-	return ipvs.Destination{Addr: netip.AddrPortFrom(address([4]byte{10, 128}, i*t.dests+j), 8080), Forward: ipvs.Route, Weight: 1}
+	return ipvs.Destination{Addr: netip.AddrPortFrom(address([4]byte{10, 128}, i*t.dests+j), 80), Forward: ipvs.Route, Weight: 1}
 }
 
 // address counts from a network's first address.
