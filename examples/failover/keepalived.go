@@ -57,8 +57,11 @@ func (k *keepalivedOptions) complete(o *options) error {
 		return fmt.Errorf("-vrid %d is not from 1 to 255", k.id)
 	case k.advert < step || k.advert%step != 0 || k.version == 3 && k.advert > 4095*step || k.version == 2 && k.advert > 255*step:
 		return fmt.Errorf("-advert %v is not a time that version %d can tell, a multiple of %v", k.advert, k.version, step)
-	case !filepath.IsAbs(k.program):
-		return fmt.Errorf("-program %q does not begin with a slash", k.program)
+	}
+	for _, path := range []string{k.program, o.rulesFile, o.log, o.dir} {
+		if path != "" && !filepath.IsAbs(path) {
+			return fmt.Errorf("path %q does not begin with a slash, and keepalived has a folder of its own", path)
+		}
 	}
 	for _, word := range append(o.words(true), k.program, k.router, k.vrrpDev) {
 		if word == "" || strings.ContainsAny(word, " \t\n\"'\\#!{}$") {

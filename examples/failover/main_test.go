@@ -498,7 +498,8 @@ func TestMistakes(t *testing.T) {
 		{"", verb("keepalived", "-dev", "eth0", "-vrrp", "4"), "-vrrp 4 is neither 2 nor 3"},
 		{"", verb("keepalived", "-dev", "eth0", "-vrrp", "2", "-advert", "500ms"), "a multiple of 1s"},
 		{"", verb("keepalived", "-dev", "eth0", "-rules", "/a b"), `"/a b" cannot be written`},
-		{"", verb("keepalived", "-dev", "eth0", "-program", "failover"), "does not begin with a slash"},
+		{"", verb("keepalived", "-dev", "eth0", "-program", "failover"), `path "failover" does not begin with a slash`},
+		{"", verb("keepalived", "-dev", "eth0", "-rules", "rules"), `path "rules" does not begin with a slash`},
 		{"", []string{"keepalived", "-dev", "eth0", "-vip", "2001:db8::1", "-vrrp", "2"}, "-vrrp 2 cannot do IPv6"},
 	}
 	for _, tt := range tests {
