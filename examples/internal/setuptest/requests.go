@@ -40,15 +40,17 @@ func (l Load) Requests(t testing.TB) map[netip.Addr]int {
 	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: l.Service}
 	model := l.model(t)
 	answers := make(map[netip.Addr]int)
+	var client netip.AddrPort
+	c := l.client(func() netip.AddrPort { return client })
 	for i := range l.Count {
-		client := netip.AddrPortFrom(l.Clients[i%len(l.Clients)], l.FirstPort+uint16(i))
+		client = netip.AddrPortFrom(l.Clients[i%len(l.Clients)], l.FirstPort+uint16(i))
 		flow := ipvstest.Flow(client, id)
 		want := model.Establish(flow)
 		if want.Verdict != sim.Forwarded {
 			t.Fatalf("request %d of %v to %v: the model says %v", i, client, id, want.Verdict)
 		}
 		model.Close(flow)
-		answer, err := l.get(client)
+		answer, err := l.get(c)
 		if err != nil {
 			t.Fatalf("request %d of %v to %v, which the model sends to %v: %v", i, client, id, want.Dest, err)
 		}
@@ -84,17 +86,20 @@ func (l Load) model(t testing.TB) *sim.Director {
 	return d
 }
 
-// get asks once, over a connection of its own.
-func (l Load) get(client netip.AddrPort) (string, error) {
-	c := http.Client{
+// client returns an HTTP client that makes a connection for each request, from the address that from returns.
+func (l Load) client(from func() netip.AddrPort) *http.Client {
+	return &http.Client{
 		Timeout: 10 * time.Second,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
-				return l.Dial(network, client, l.Service)
+				return l.Dial(network, from(), l.Service)
 			},
 		},
 	}
+}
+
+func (l Load) get(c *http.Client) (string, error) {
 	resp, err := c.Get("http://" + l.Service.String() + "/")
 	if err != nil {
 		return "", err
