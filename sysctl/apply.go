@@ -50,6 +50,7 @@ type Restored struct {
 	Name    string  // the key in its dotted form, or the name of the file
 	Now     string  // what it was when they were; empty if there was none
 	Old     string  // what it was before the changes
+	File    bool    // it is an ordinary file, and Now and Old are its content
 	Created bool    // it is a file that did not exist before the changes
 	Outcome Outcome // what was done
 	Err     error   // why not, for RestoreFailed
@@ -439,7 +440,7 @@ func convert(results []hostfs.Result) []Restored {
 	for i, r := range results {
 		list[i] = Restored{
 			Name: display(r.Edit.Name), Now: strings.TrimSuffix(r.Now, "\n"), Old: strings.TrimSuffix(r.Edit.Old, "\n"),
-			Created: r.Edit.Created, Outcome: outcomes[r.Outcome], Err: r.Err,
+			File: r.Edit.Whole, Created: r.Edit.Created, Outcome: outcomes[r.Outcome], Err: r.Err,
 		}
 	}
 	return list

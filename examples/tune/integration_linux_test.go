@@ -19,13 +19,19 @@ func TestIntegrationRoles(t *testing.T) {
 		ns := namespace(t)
 		path := fmt.Sprintf("/proc/self/fd/%d", ns.Fd())
 		journal := t.TempDir()
-		args := []string{"-netns", path, "-role", role, "-tunnel", "lo", "-journal", journal}
+		args := []string{"-netns", path, "-role", role, "-journal", journal}
+		if role == "realserver-tun" {
+			args = append(args, "-tunnel", "lo")
+		}
 		status, shown, stderr := run(t, "", "", args...)
 		if status != exitOK || !strings.Contains(shown, " write ") || stderr != "" {
 			t.Errorf("%s: status %d, errors %q, output:\n%s", role, status, stderr, shown)
 		}
 		if status, stdout, stderr := run(t, "", "", append(args, "-apply")...); status != exitOK || strings.Contains(stdout, "differs") || !strings.Contains(stdout, "applied: ") {
 			t.Errorf("%s -apply: status %d, errors %q, output:\n%s", role, status, stderr, stdout)
+		}
+		if status, stdout, stderr := run(t, "", "", "-netns", path, "-journal", journal, "-undo", "-n"); status != exitOK || strings.Contains(stdout, "leave") || !strings.Contains(stdout, " restore\n") {
+			t.Errorf("%s -undo -n: status %d, errors %q, output:\n%s", role, status, stderr, stdout)
 		}
 		if status, stdout, stderr := run(t, "", "", "-netns", path, "-journal", journal, "-undo"); status != exitOK || strings.Contains(stdout, "left alone") || !strings.Contains(stdout, "restored") {
 			t.Errorf("%s -undo: status %d, errors %q, output:\n%s", role, status, stderr, stdout)

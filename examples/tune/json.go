@@ -20,20 +20,25 @@ func (t *tuner) printJSON() error {
 	out := struct {
 		Findings []finding `json:"findings,omitempty"`
 		Plan     *tuning   `json:"plan,omitempty"`
-		Problem  string    `json:"problem,omitempty"` // why the plan cannot be applied
+		Warnings []string  `json:"warnings,omitempty"` // what the plan does not cure
+		Problem  string    `json:"problem,omitempty"`  // why the plan cannot be applied
 	}{}
 	for _, f := range t.findings {
 		out.Findings = append(out.Findings, finding{f.Number, f.Text, f.Verdict, f.Reason, f.Current})
 	}
 	if t.plans() {
-		out.Plan = &t.tuning
+		out.Plan, out.Warnings = &t.tuning, t.warnings()
 		if err := t.tuning.Parameters.Err(); err != nil {
 			out.Problem = err.Error()
 		}
 	}
+	return t.writeJSON(out)
+}
+
+func (t *tuner) writeJSON(v any) error {
 	enc := json.NewEncoder(t.stdout)
 	enc.SetIndent("", "\t")
-	return enc.Encode(out)
+	return enc.Encode(v)
 }
 
 // MarshalJSON gives seconds.

@@ -3,6 +3,7 @@
 //
 //	tune -role director-dr -dev eth0,eth1                 shows the plan: setting, now, wanted, why
 //	tune -role director-dr -dev eth0,eth1 -apply          applies it, and records what was before
+//	tune -undo -n                                         shows what taking it back would do
 //	tune -undo                                            restores that, also after a crash or a kill
 //	tune -conns 1000000                                   sizes the connection table
 //	tune -timeouts 3600,0,60 -apply                       sets the timeouts of IPVS, and leaves the second as it is
@@ -11,6 +12,9 @@
 //
 // Roles are director-nat, director-dr, director-tun, realserver-dr and realserver-tun; high-connections and under-attack
 // add to one: -role director-dr,under-attack.
+//
+// A role needs no -dev: the parameters of a NAT director are then set for every device. With it they are set for these
+// cards, and the cards' interrupts are placed.
 //
 // Nothing is written without -apply or -undo, and no privilege is needed to look. What is applied is applied in one step:
 // if a part of it fails, or the program is interrupted, all is as it was before. Runs at the same time wait for each
@@ -24,8 +28,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,9 +87,18 @@ func (p *program) do(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.undo && (o.dryRun || o.json) {
+		return t.showUndo(ctx)
+	}
 	if o.undo || o.apply {
+		if _, err := fs.Stat(t.tree, t.journalFile("")); o.undo && errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintln(t.stdout, nothingToUndo) // and no folder is made
+			return nil
+		}
 		unlock, err := t.lock(ctx)
-		if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("-apply and -undo need root: %w", err)
+		} else if err != nil {
 			return err
 		}
 		defer unlock()
@@ -141,25 +156,54 @@ func (o options) plans() bool {
 	return o.apply || o.conns > 0 || o.timeouts != (ipvs.Timeouts{}) || len(o.devices) > 0 || len(o.roles) > 0 && o.check == "" || o.persist
 }
 
-// role is the one that decides what a parameter is worth.
-func (o options) role() sysctl.Profile {
-	if len(o.roles) == 0 {
-		return sysctl.Unspecified
+// deviceName refuses what cannot be the name of a network device.
+func deviceName(s string) error {
+	if s == "" || len(s) > 15 || s == "." || s == ".." || s == "all" || s == "default" || strings.ContainsAny(s, "/:* \t\n") {
+		return fmt.Errorf("%q is no device name", s)
 	}
-	return o.roles[0]
+	return nil
 }
 
+// role is the one that decides what a parameter is worth: the first that is not an addition.
+func (o options) role() sysctl.Profile {
+	main := slices.IndexFunc(o.roles, func(r sysctl.Profile) bool { return r != sysctl.HighConnections && r != sysctl.UnderAttack })
+	switch {
+	case main >= 0:
+		return o.roles[main]
+	case len(o.roles) > 0:
+		return o.roles[0]
+	}
+	return sysctl.Unspecified
+}
+
+// has says whether one of some roles is wanted.
+func (o options) has(roles ...sysctl.Profile) bool {
+	return slices.ContainsFunc(o.roles, func(r sysctl.Profile) bool { return slices.Contains(roles, r) })
+}
+
+const usage = `usage: tune [flags]
+
+  tune -role director-dr -dev eth0 [-apply]    what the role needs: shown, or applied
+  tune -conns 1000000 [-persist -apply]        the size of the connection table
+  tune -timeouts 900,120,300 [-apply]          the timeouts of IPVS
+  tune -check FILE [-role ROLE]                a judgement of each line of a sysctl list
+  tune -undo [-n]                              back to what was before -apply
+
+Without -apply or -undo nothing is changed.
+
+`
+
 func (o *options) parse(args []string) error {
-	fs := flag.NewFlagSet("tune", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {
+	flags := flag.NewFlagSet("tune", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {
 		var help strings.Builder
-		help.WriteString("usage: tune [flags]\n")
-		fs.SetOutput(&help)
-		fs.PrintDefaults()
+		help.WriteString(usage)
+		flags.SetOutput(&help)
+		flags.PrintDefaults()
 		o.help = help.String()
 	}
-	fs.Func("role", "`roles` separated by commas: director-nat, director-dr, director-tun, realserver-dr, realserver-tun,\nand in addition high-connections, under-attack", func(s string) error {
+	flags.Func("role", "`roles` separated by commas: director-nat, director-dr, director-tun, realserver-dr, realserver-tun,\nand in addition high-connections, under-attack", func(s string) error {
 		for name := range strings.SplitSeq(s, ",") {
 			role, err := sysctl.ParseProfile(name)
 			if err != nil {
@@ -169,43 +213,57 @@ func (o *options) parse(args []string) error {
 		}
 		return nil
 	})
-	fs.Func("dev", "network `cards` that carry the traffic, separated by commas: their interrupts are placed", func(s string) error {
+	flags.Func("dev", "network `cards` that carry the traffic, separated by commas: their interrupts are placed", func(s string) error {
 		for name := range strings.SplitSeq(s, ",") {
-			if name == "" || strings.ContainsAny(name, "/ \t") {
-				return fmt.Errorf("%q is no device name", name)
+			if err := deviceName(name); err != nil {
+				return err
+			}
+			if slices.Contains(o.devices, name) {
+				return fmt.Errorf("%s is named twice", name)
 			}
 			o.devices = append(o.devices, name)
 		}
 		return nil
 	})
-	fs.Uint64Var(&o.conns, "conns", 0, "`number` of simultaneous connections: sizes the connection table (conn_tab_bits)")
-	fs.Func("timeouts", "timeouts of IPVS in `seconds`: TCP,TCPFIN,UDP; 0 leaves one as it is", o.parseTimeouts)
-	fs.StringVar(&o.check, "check", "", "judge each line of this `file`, - for standard input")
-	fs.StringVar(&o.profile.Tunnel, "tunnel", "", "`device` that decapsulates on a tunnel real server (default tunl0)")
-	fs.BoolVar(&o.profile.TunnelAddress, "tunnel-address", false, "the tunnel device has an address of its own")
-	fs.BoolVar(&o.profile.IPv6, "ipv6", false, "there are IPv6 services")
-	fs.BoolVar(&o.profile.Tracked, "tracked", false, "netfilter tracks the balanced connections")
-	fs.BoolVar(&o.profile.Always, "always", false, "under-attack: defend now, not only when memory is short")
-	fs.BoolVar(&o.apply, "apply", false, "apply the plan")
-	fs.BoolVar(&o.dryRun, "n", false, "show the plan and do nothing, as without -apply")
-	fs.BoolVar(&o.json, "json", false, "print the plan and the judgements as JSON, and do nothing")
-	fs.BoolVar(&o.undo, "undo", false, "restore what was before")
-	fs.BoolVar(&o.persist, "persist", false, "also write files of sysctl.d and modprobe.d for the next boot")
-	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
-	fs.StringVar(&o.root, "root", "", "`folder` with proc, sys and etc to use instead of this host's")
-	fs.StringVar(&o.journal, "journal", "", "`folder` for what is needed to undo (default /run/lvs/tune, or tune-NAME with -netns)")
-	if err := fs.Parse(args); err != nil {
+	flags.Uint64Var(&o.conns, "conns", 0, "`number` of simultaneous connections: sizes the connection table (conn_tab_bits)")
+	flags.Func("timeouts", "timeouts of IPVS in `seconds`: TCP,TCPFIN,UDP; 0 leaves one as it is", o.parseTimeouts)
+	flags.StringVar(&o.check, "check", "", "judge each line of this `file`, - for standard input")
+	flags.Func("tunnel", "`device` that decapsulates on a tunnel real server (default tunl0)", func(s string) error {
+		o.profile.Tunnel = s
+		return deviceName(s)
+	})
+	flags.BoolVar(&o.profile.TunnelAddress, "tunnel-address", false, "the tunnel device has an address of its own")
+	flags.BoolVar(&o.profile.IPv6, "ipv6", false, "there are IPv6 services")
+	flags.BoolVar(&o.profile.Tracked, "tracked", false, "netfilter tracks the balanced connections")
+	flags.BoolVar(&o.profile.Always, "always", false, "under-attack: defend now, not only when memory is short")
+	flags.BoolVar(&o.apply, "apply", false, "apply the plan")
+	flags.BoolVar(&o.dryRun, "n", false, "show the plan and do nothing, as without -apply; with -undo, show what that would do")
+	flags.BoolVar(&o.json, "json", false, "print the plan and the judgements as JSON, and do nothing; so with -undo")
+	flags.BoolVar(&o.undo, "undo", false, "restore what was before")
+	flags.BoolVar(&o.persist, "persist", false, "also write files for the next boot: of sysctl.d for -role, of modprobe.d for -conns")
+	flags.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
+	flags.StringVar(&o.root, "root", "", "`folder` with proc, sys and etc to use instead of this host's")
+	flags.StringVar(&o.journal, "journal", "", "`folder` for what is needed to undo (default /run/lvs/tune, or tune-NAME with -netns)")
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	switch {
-	case fs.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	case o.undo && (o.apply || o.plans() || o.check != "" || o.json || o.dryRun):
-		return errors.New("-undo goes with -netns, -root and -journal only")
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.undo && (o.apply || o.plans() || o.check != ""):
+		return errors.New("-undo goes with -n, -json, -netns, -root and -journal only")
 	case o.apply && (o.dryRun || o.json):
 		return errors.New("-apply goes neither with -n nor with -json")
 	case o.root != "" && o.netns != "":
 		return errors.New("-root and -netns exclude each other")
+	case len(o.roles) == 0 && (o.profile.IPv6 || o.profile.Tracked):
+		return errors.New("-ipv6 and -tracked go with -role")
+	case (o.profile.Tunnel != "" || o.profile.TunnelAddress) && !o.has(sysctl.RealServerTUN):
+		return errors.New("-tunnel and -tunnel-address go with -role realserver-tun")
+	case o.profile.Always && !o.has(sysctl.UnderAttack):
+		return errors.New("-always goes with -role under-attack")
+	case o.persist && len(o.roles) == 0 && o.conns == 0:
+		return errors.New("-persist goes with -role or -conns")
 	case !o.undo && !o.plans() && o.check == "":
 		return errors.New("nothing to do: give -role, -conns, -timeouts, -dev, -check or -undo; tune -h explains them")
 	case o.apply && len(o.roles) == 0 && len(o.devices) == 0 && o.timeouts == (ipvs.Timeouts{}) && !(o.persist && o.conns > 0):

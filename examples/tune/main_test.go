@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/golvs/lvs/irq"
+	"github.com/golvs/lvs/sysctl"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -95,7 +97,10 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"-role", "director"}, {"-role"}, {"-no-such-flag"}, {"extra"}, {"-conns", "many"}, {"-apply"}, {"-timeouts", "1,2"},
 		{"-timeouts", "1,2,x"}, {"-undo", "-apply"}, {"-undo", "-check", "x"}, {"-root", "/x", "-netns", "y", "-undo"}, {"-dev", "a/b"},
-		{"-apply", "-conns", "5"}, {"-apply", "-n", "-dev", "eth0"}, {"-apply", "-json", "-dev", "eth0"}, {"-undo", "-n"}, {"-undo", "-json"}, {"-n"},
+		{"-apply", "-conns", "5"}, {"-apply", "-n", "-dev", "eth0"}, {"-apply", "-json", "-dev", "eth0"}, {"-n"},
+		{"-undo", "-conns", "5"}, {"-undo", "-persist"}, {"-persist"}, {"-persist", "-dev", "eth0"}, {"-ipv6"}, {"-tracked", "-dev", "eth0"}, {"-dev", "eth0,eth0"},
+		{"-role", "director-tun", "-tunnel", "tunl0"}, {"-role", "director-tun", "-tunnel-address"}, {"-role", "realserver-tun", "-tunnel", "a/b"},
+		{"-role", "director-dr", "-always"}, {"-dev", "all"}, {"-dev", "averyverylongname"},
 	} {
 		status, stdout, stderr := run(t, "", "", args...)
 		if status != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "tune: ") {
@@ -103,7 +108,7 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	status, stdout, stderr := run(t, "", "", "-h")
-	if status != exitOK || !strings.HasPrefix(stdout, "usage: tune [flags]\n") || stderr != "" {
+	if status != exitOK || !strings.HasPrefix(stdout, "usage: tune [flags]\n") || !strings.Contains(stdout, "-timeouts") || stderr != "" {
 		t.Errorf("-h: status %d, output %q, errors %q", status, stdout, stderr)
 	}
 }
@@ -234,6 +239,44 @@ func TestApplyAndUndo(t *testing.T) {
 	if status, _, stderr := run(t, kernel, "", "-root", dir, "-timeouts", "700,0,0", "-apply"); status != exitOK {
 		t.Errorf("third time: status %d, errors %q", status, stderr)
 	}
+	// What undoing would do, with a value that someone else has changed.
+	entry := filepath.Join(dir, "proc/sys/net/ipv4/vs/drop_entry")
+	if err := os.WriteFile(entry, []byte("2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	applied := content(t, dir)
+	const wantUndo = `SETTING                                   NOW         BACK TO      ACTION
+timeouts tcp tcpfin udp                   700 120 30  900 120 300  restore
+/proc/irq/31/smp_affinity_list            1           0-1          restore
+/sys/class/net/eth0/queues/rx-0/rps_cpus  1           0            restore
+net.ipv4.vs.expire_nodest_conn            1           0            restore
+net.ipv4.vs.amemthresh                    31372       1024         restore
+net.ipv4.vs.secure_tcp                    3           0            restore
+net.ipv4.vs.drop_entry                    2           0            leave
+net.ipv4.vs.drop_packet                   3           0            restore
+net.ipv4.tcp_synack_retries               3           5            restore
+/etc/sysctl.d/90-lvs.conf                 present     absent       restore
+/etc/modules-load.d/lvs.conf              present     absent       restore
+leave: someone else has changed it since
+`
+	status, stdout, stderr = run(t, kernel, "", "-root", dir, "-undo", "-n")
+	if diff := cmp.Diff(wantUndo, stdout); status != exitOK || stderr != "" || diff != "" {
+		t.Errorf("-undo -n: status %d, errors %q (-want +got):\n%s", status, stderr, diff)
+	}
+	var listed struct{ Undo []map[string]string }
+	status, stdout, stderr = run(t, kernel, "", "-root", dir, "-undo", "-json")
+	if err := json.Unmarshal([]byte(stdout), &listed); err != nil || status != exitOK || stderr != "" || len(listed.Undo) != 11 {
+		t.Errorf("-undo -json: status %d, errors %q, %v, output:\n%s", status, stderr, err, stdout)
+	} else if diff := cmp.Diff(map[string]string{"setting": "net.ipv4.vs.drop_entry", "now": "2", "back_to": "0", "action": "leave"}, listed.Undo[6]); diff != "" {
+		t.Errorf("-undo -json (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(applied, content(t, dir)); diff != "" {
+		t.Errorf("showing what undoing would do changed something (-want +got):\n%s", diff)
+	}
+	if err := os.WriteFile(entry, []byte("3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
 	status, stdout, stderr = run(t, kernel, "", "-root", dir, "-undo")
 	if status != exitOK || stderr != "" || !strings.Contains(stdout, "timeouts: restored") || !strings.Contains(stdout, "net.ipv4.vs.drop_entry: restored") {
 		t.Errorf("undo: status %d, errors %q, output:\n%s", status, stderr, stdout)
@@ -244,8 +287,42 @@ func TestApplyAndUndo(t *testing.T) {
 	if _, stdout, _ := run(t, kernel, "", "-root", dir, "-timeouts", "900,120,300"); !strings.Contains(stdout, "udp: 900 120 300, wanted 900 120 300") {
 		t.Errorf("timeouts after undo: %s", stdout)
 	}
-	if status, stdout, _ := run(t, kernel, "", "-root", dir, "-undo"); status != exitOK || stdout != "nothing to undo\n" {
-		t.Errorf("undo again: status %d, output %q", status, stdout)
+	for _, args := range [][]string{{"-undo"}, {"-undo", "-n"}, {"-undo", "-journal", "/run/none"}, {"-undo", "-n", "-journal", "/run/none"}} {
+		if status, stdout, _ := run(t, kernel, "", append(args, "-root", dir)...); status != exitOK || stdout != "nothing to undo\n" {
+			t.Errorf("%q again: status %d, output %q", args, status, stdout)
+		}
+	}
+	if _, stdout, _ := run(t, kernel, "", "-root", dir, "-undo", "-json"); stdout != "{\n\t\"undo\": []\n}\n" {
+		t.Errorf("-undo -json again: %s", stdout)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "run/none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("undoing nothing made a folder: %v", err)
+	}
+}
+
+// The outcomes of both packages are the same.
+func TestOutcomes(t *testing.T) {
+	for i, action := range actions {
+		if action == "" || sysctl.Outcome(i).String() != irq.Outcome(i).String() {
+			t.Errorf("%d: %q, %v, %v", i, action, sysctl.Outcome(i), irq.Outcome(i))
+		}
+	}
+}
+
+// Roles that do not agree are said to be that, and additions do not decide about a list, wherever they are named.
+func TestRoles(t *testing.T) {
+	dir := fixture(t)
+	if _, stdout, _ := run(t, "", "", "-root", dir, "-role", "director-dr,realserver-dr"); !strings.Contains(stdout, "warning: a director that is a real server") {
+		t.Errorf("output:\n%s", stdout)
+	}
+	for _, roles := range []string{"high-connections,director-nat", "director-nat,high-connections"} {
+		_, stdout, _ := run(t, "", "net.ipv4.ip_forward = 0\n", "-root", dir, "-check", "-", "-role", roles)
+		if !strings.Contains(stdout, "1: harmful: net.ipv4.ip_forward = 0") || strings.Contains(stdout, "warning") {
+			t.Errorf("%s: output:\n%s", roles, stdout)
+		}
+	}
+	if status, stdout, stderr := run(t, "", "", "-netns", "no-such-namespace", "-role", "director-nat"); status != exitError || stdout != "" || !strings.Contains(stderr, "no-such-namespace") {
+		t.Errorf("no such namespace: status %d, errors %q, output:\n%s", status, stderr, stdout)
 	}
 }
 
@@ -267,8 +344,14 @@ func (m mortal) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return m.tree.WriteFile(name, data, perm)
 }
 
-func (m mortal) Rename(from, to string) error { m.tick(); return m.tree.Rename(from, to) }
-func (m mortal) Remove(name string) error     { m.tick(); return m.tree.Remove(name) }
+func (m mortal) Remove(name string) error { m.tick(); return m.tree.Remove(name) }
+
+// Rename also dies afterwards: a record is complete then, and nothing of what it says is done.
+func (m mortal) Rename(from, to string) error {
+	m.tick()
+	defer m.tick()
+	return m.tree.Rename(from, to)
+}
 
 // TestMain is also the program that is killed, see TestKilled.
 func TestMain(m *testing.M) {
@@ -340,6 +423,21 @@ func TestKilled(t *testing.T) {
 		t.Errorf("killed %d times, with an effect %d times", n, changed)
 	}
 	restored("after it survived")
+	// The same after an earlier run whose values it changes.
+	earlier := []string{"-root", dir, "-role", "director-dr,under-attack", "-timeouts", "500,0,20", "-conns", "60000", "-persist", "-apply"}
+	for n = 0; ; n++ {
+		if status, _, stderr := run(t, kernel, "", earlier...); status != exitOK {
+			t.Fatal(stderr)
+		}
+		again := killed(n, kernel, args...)
+		restored(fmt.Sprintf("second apply, killed at %d", n))
+		if !again {
+			break
+		}
+	}
+	if n < 15 {
+		t.Errorf("second apply: killed %d times", n)
+	}
 	for n = 0; ; n++ {
 		if status, _, stderr := run(t, kernel, "", args...); status != exitOK {
 			t.Fatal(stderr)
@@ -409,6 +507,15 @@ func TestCannotApply(t *testing.T) {
 	}
 	if status, _, stderr := run(t, "", "", "-root", filepath.Join(dir, "none"), "-undo"); status != exitError || stderr == "" {
 		t.Errorf("no such root: status %d, errors %q", status, stderr)
+	}
+	if os.Getuid() != 0 {
+		locked := filepath.Join(dir, "run")
+		if err := os.Mkdir(locked, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		if status, _, stderr := run(t, "", "", "-root", dir, "-dev", "eth0", "-apply"); status != exitError || !strings.HasPrefix(stderr, "tune: -apply and -undo need root: ") {
+			t.Errorf("without privilege: status %d, errors %q", status, stderr)
+		}
 	}
 	if status, _, stderr := run(t, "", "", "-root", dir, "-dev", "eth7"); status != exitError || !strings.Contains(stderr, "eth7") {
 		t.Errorf("no such card: status %d, errors %q", status, stderr)

@@ -38,7 +38,26 @@ type table struct {
 }
 
 // timeouts are those of IPVS before and after. They are not files, so they have a journal of their own.
-type timeouts struct{ Old, New ipvs.Timeouts }
+type timeouts struct {
+	Old, New ipvs.Timeouts
+
+	// Past are those that were wanted before New, by a run that may be followed by one that was killed.
+	Past []ipvs.Timeouts
+}
+
+// made says whether timeouts are those that this program has set.
+func (t timeouts) made(now ipvs.Timeouts) bool { return now == t.New || slices.Contains(t.Past, now) }
+
+// outcome says what taking back does when these are in force.
+func (t timeouts) outcome(now ipvs.Timeouts) sysctl.Outcome {
+	switch {
+	case now == t.Old:
+		return sysctl.RestoreNotNeeded
+	case t.made(now):
+		return sysctl.RestoreDone
+	}
+	return sysctl.RestoreForeign
+}
 
 // tuner carries out a run.
 type tuner struct {
@@ -160,12 +179,8 @@ func (t *tuner) planTable(ctx context.Context, pages uint64) error {
 }
 
 func (t *tuner) planTimeouts(ctx context.Context) error {
-	c, done, err := t.kernelClient(ctx)
+	old, err := t.readTimeouts(ctx)
 	if err != nil {
-		return err
-	}
-	old, err := c.Timeouts(ctx)
-	if err := errors.Join(err, done()); err != nil {
 		return err
 	}
 	want := t.options.timeouts
@@ -184,14 +199,28 @@ func (t *tuner) show() {
 	if table := t.tuning.Table; table != nil {
 		fmt.Fprint(t.stdout, table.ConnTabPlan)
 		fmt.Fprintf(t.stdout, "  %d connections take %d MiB besides\n", table.conns, sysctl.EntryBytes(table.conns)>>20)
+		if table.File != "" && !t.persist {
+			fmt.Fprintln(t.stdout, "  -apply writes the file with -persist only")
+		}
 	}
 	fmt.Fprint(t.stdout, t.tuning.Interrupts)
 	if to := t.tuning.Timeouts; to != nil {
 		fmt.Fprintf(t.stdout, "timeouts tcp tcpfin udp: %s, wanted %s\n", seconds(to.Old), seconds(to.New))
 	}
+	for _, w := range t.warnings() {
+		fmt.Fprintln(t.stdout, "warning:", w)
+	}
 	if err := t.tuning.Parameters.Err(); err != nil && !t.options.apply {
 		fmt.Fprintln(t.stdout, "this cannot be applied at present: see the lines with missing or refuse")
 	}
+}
+
+// warnings say what the plan does not cure.
+func (t *tuner) warnings() []string {
+	if t.has(sysctl.RealServerDR, sysctl.RealServerTUN) && t.has(sysctl.DirectorNAT, sysctl.DirectorDR, sysctl.DirectorTUN) {
+		return []string{"a director that is a real server as well answers ARP only for those virtual addresses that its network cards hold"}
+	}
+	return nil
 }
 
 func seconds(t ipvs.Timeouts) string {
@@ -240,8 +269,9 @@ func (t *tuner) applyTimeouts(ctx context.Context) error {
 	entry := *t.tuning.Timeouts
 	before, err := t.loadTimeouts()
 	recorded := err == nil
-	if recorded && before.New == entry.Old {
+	if recorded && before.made(entry.Old) {
 		entry.Old = before.Old // undoing goes back to before the first run
+		entry.Past = append(before.Past, before.New)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -260,13 +290,18 @@ func (t *tuner) applyTimeouts(ctx context.Context) error {
 		}
 		return errors.Join(err, t.tree.Remove(t.journalFile("timeouts.json")))
 	}
+	if len(entry.Past) > 0 {
+		entry.Past = nil
+		return t.saveTimeouts(entry)
+	}
 	return nil
 }
 
 // timeoutRecord is what the journal of the timeouts holds.
 type timeoutRecord struct {
-	Old ipvs.Timeouts `json:"old"`
-	New ipvs.Timeouts `json:"new"`
+	Old  ipvs.Timeouts   `json:"old"`
+	New  ipvs.Timeouts   `json:"new"`
+	Past []ipvs.Timeouts `json:"past,omitempty"`
 }
 
 // saveTimeouts replaces the journal of the timeouts.
@@ -295,6 +330,15 @@ func (t *tuner) loadTimeouts() (timeouts, error) {
 		return entry, fmt.Errorf("journal %s: %w", t.journalFile("timeouts.json"), err)
 	}
 	return entry, nil
+}
+
+func (t *tuner) readTimeouts(ctx context.Context) (ipvs.Timeouts, error) {
+	c, done, err := t.kernelClient(ctx)
+	if err != nil {
+		return ipvs.Timeouts{}, err
+	}
+	now, err := c.Timeouts(ctx)
+	return now, errors.Join(err, done())
 }
 
 func (t *tuner) setTimeouts(ctx context.Context, want ipvs.Timeouts) error {
@@ -335,7 +379,7 @@ func (t *tuner) undo(ctx context.Context) error {
 		restored++
 	}
 	if restored == 0 && len(errs) == 0 {
-		fmt.Fprintln(t.stdout, "nothing to undo")
+		fmt.Fprintln(t.stdout, nothingToUndo)
 	}
 	return errors.Join(errs...)
 }
@@ -346,13 +390,9 @@ func (t *tuner) undoTimeouts(ctx context.Context, entry timeouts) error {
 		return err
 	}
 	now, err := c.Timeouts(ctx)
-	outcome := sysctl.RestoreForeign
-	switch {
-	case err != nil:
-	case now == entry.Old:
-		outcome = sysctl.RestoreNotNeeded
-	case now == entry.New:
-		err, outcome = c.SetTimeouts(ctx, entry.Old), sysctl.RestoreDone
+	outcome := entry.outcome(now)
+	if err == nil && outcome == sysctl.RestoreDone {
+		err = c.SetTimeouts(ctx, entry.Old)
 	}
 	if err := errors.Join(err, done()); err != nil {
 		return err
