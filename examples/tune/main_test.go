@@ -509,11 +509,10 @@ func TestCannotApply(t *testing.T) {
 		t.Errorf("no such root: status %d, errors %q", status, stderr)
 	}
 	if os.Getuid() != 0 {
-		locked := filepath.Join(dir, "run")
-		if err := os.Mkdir(locked, 0o500); err != nil {
+		if err := os.Mkdir(filepath.Join(dir, "locked"), 0o500); err != nil {
 			t.Fatal(err)
 		}
-		if status, _, stderr := run(t, "", "", "-root", dir, "-dev", "eth0", "-apply"); status != exitError || !strings.HasPrefix(stderr, "tune: -apply and -undo need root: ") {
+		if status, _, stderr := run(t, "", "", "-root", dir, "-journal", "/locked/tune", "-dev", "eth0", "-apply"); status != exitError || !strings.HasPrefix(stderr, "tune: -apply and -undo need root: ") {
 			t.Errorf("without privilege: status %d, errors %q", status, stderr)
 		}
 	}
