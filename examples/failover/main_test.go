@@ -302,7 +302,7 @@ func TestOrder(t *testing.T) {
 // An interrupt leaves the old state or the new one, at whichever request it comes.
 func TestInterrupt(t *testing.T) {
 	olds, news := 0, 0
-	for nth := 1; ; nth++ {
+	for nth := 0; ; nth++ { // 0 is before the first request, which leaves the old state however busy the machine is
 		k, c := ipvstest.Start(t, nil)
 		d, _ := newDirector(t, c, nil, "-rules", rulesFile(t, rules))
 		if err := d.become(t.Context(), stateBackup); err != nil {
@@ -317,6 +317,9 @@ func TestInterrupt(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, interrupt := context.WithCancel(t.Context())
+		if nth == 0 {
+			interrupt()
+		}
 		remove := watch(k, nth, interrupt)
 		err = d.become(ctx, stateMaster)
 		done := remove()
