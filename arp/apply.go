@@ -82,10 +82,10 @@ func (h *Host) carryOut(ctx context.Context, k kernel, name string, before journ
 			report.Kept = append(report.Kept, s)
 			continue
 		}
-		err := ctx.Err()
-		if err == nil {
-			err = h.do(k, &s)
+		if err := ctx.Err(); err != nil {
+			return h.rollBack(name, before, report, nil, err)
 		}
+		err := h.do(k, &s)
 		if errors.Is(err, errThere) {
 			// Somebody was faster; it is theirs, so it stays when we go.
 			s.Keep = true
@@ -94,12 +94,12 @@ func (h *Host) carryOut(ctx context.Context, k kernel, name string, before journ
 			continue
 		}
 		if err != nil {
-			return h.rollBack(name, before, report, s, err)
+			return h.rollBack(name, before, report, &s, err)
 		}
 		steps[i] = s
 		report.Done = append(report.Done, s)
 	}
-	if final := before.merge(steps); !final.equal(after) {
+	if final := before.merge(steps).settle(); !final.equal(after) {
 		if err := h.saveJournal(name, final); err != nil {
 			return report, err
 		}
@@ -107,10 +107,13 @@ func (h *Host) carryOut(ctx context.Context, k kernel, name string, before journ
 	return report, nil
 }
 
-// rollBack takes back what was done, and the step that failed, of which a part may have been done.
-func (h *Host) rollBack(name string, before journal, report Report, failed Step, cause error) (Report, error) {
+// rollBack takes back what was done, and the step that failed, if one did, of which a part may have been done.
+func (h *Host) rollBack(name string, before journal, report Report, failed *Step, cause error) (Report, error) {
 	report.RolledBack = true
-	done := append(report.Done, failed)
+	done := report.Done
+	if failed != nil {
+		done = append(done, *failed)
+	}
 	report.Done = nil
 	// The context may have ended, but taking back has to be done.
 	k, err := h.open(context.Background())
@@ -119,9 +122,8 @@ func (h *Host) rollBack(name string, before journal, report Report, failed Step,
 		return report, errors.Join(cause, err)
 	}
 	defer func() { _ = k.close() }()
-	failedObject := failed.object()
 	for _, s := range slices.Backward(done) {
-		if err := h.undo(k, s.inverse()); err != nil && !(errors.Is(err, errLeft) && s.object() == failedObject && s.Op == failed.Op) {
+		if err := h.undo(k, s.inverse()); err != nil && !(errors.Is(err, errLeft) && failed != nil && s.same(*failed)) {
 			report.NotRestored = append(report.NotRestored, s)
 			cause = errors.Join(cause, fmt.Errorf("arp: roll back: %w", err))
 		}
@@ -284,7 +286,7 @@ func (h *Host) write(s Step) error {
 		return err
 	case exists == !s.NewAbsent && now == s.New:
 		return nil
-	case exists == s.OldAbsent || now != s.Old:
+	case exists == s.OldAbsent || !s.made(now):
 		return fmt.Errorf("arp: /%s: %w", s.File, ErrStale)
 	case s.NewAbsent:
 		if err := hostfs.Remove(h.root, s.File); err != nil {
@@ -337,7 +339,7 @@ func (h *Host) undoStep(k kernel, s Step) error {
 			return h.explainSetting(s, err)
 		case equalValue(now, s.New):
 			return nil
-		case !equalValue(now, s.Old):
+		case !s.made(strings.TrimSpace(now)):
 			return errLeft
 		}
 		return h.writeSetting(s)
@@ -360,7 +362,16 @@ func (h *Host) undoStep(k kernel, s Step) error {
 		}
 		return k.setLink(s.Device, false)
 	case DeleteFOU:
-		return k.deleteFOU(*s.FOU)
+		ports, err := k.fouPorts()
+		switch {
+		case err != nil:
+			return err
+		case slices.Contains(ports, *s.FOU):
+			return k.deleteFOU(*s.FOU)
+		case slices.ContainsFunc(ports, func(p FOUPort) bool { return p.Port == s.FOU.Port && p.IPv6 == s.FOU.IPv6 }):
+			return errLeft // of another kind, which Linux 6.12 was observed to close all the same
+		}
+		return nil
 	case DeleteAddress:
 		return k.deleteAddress(*s.Address)
 	case WriteFile:

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/golvs/lvs/internal/hostfs"
+	"github.com/golvs/lvs/sysctl"
 )
 
 var (
@@ -249,6 +250,81 @@ func TestKilledAnywhere(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// So it does at any point of a setup that changes what an earlier one has set and written.
+func TestKilledAfterEarlier(t *testing.T) {
+	m := newMachine(t).set("default", "rp_filter", "2").set("all", ignore, "3")
+	before := m.picture()
+	mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Device: "lo", Scope: ScopeHost, Tunnels: []Tunnel{gre1}, Boot: []BootFormat{BootSysctl}})
+	// Somebody makes filtering strict, for which the tunnel needs another value with an address on it.
+	m.set("all", "rp_filter", "1")
+	before.Files["proc/sys/net/ipv4/conf/all/rp_filter"] = "1\n"
+	next := Setup{VIPs: []netip.Addr{second}, Tunnels: []Tunnel{gre1}, Boot: []BootFormat{BootSysctl}}
+	p := mustPlan(t, m.host(t), next)
+	changes := 0
+	for n := range len(p.Steps) + 1 {
+		cut := m.snapshot()
+		if err := killAt(cut.host(t), cut, mustPlan(t, cut.host(t), next), n); err != nil {
+			t.Fatal(err)
+		}
+		// Somebody may try once more, and be killed at once.
+		for _, more := range []bool{false, true} {
+			moment := cut.snapshot()
+			if more {
+				if err := killAt(moment.host(t), moment, mustPlan(t, moment.host(t), next), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := mustRelease(t, moment.host(t)); len(r.Left) > 0 {
+				t.Errorf("killed at %d, more %v: left %v", n, more, r.Left)
+			}
+			if diff := cmp.Diff(before, moment.picture(), samePicture...); diff != "" {
+				t.Errorf("killed at %d, more %v (-before +after):\n%s", n, more, diff)
+			}
+		}
+	}
+	for _, s := range p.Steps {
+		if !s.Keep && (s.Op == SetSetting && s.Device == "" && s.Setting == sysctl.IPv4("gre1", "rp_filter") || s.Op == WriteFile && !s.OldAbsent) {
+			changes++
+		}
+	}
+	if changes < 2 {
+		t.Errorf("the second setup changes %d of what the first has set:\n%v", changes, p)
+	}
+	// Once it is done, what the first had set is as foreign as any other value.
+	mustApply(t, m.host(t), p)
+	m.set("gre1", "rp_filter", "0")
+	if r := mustRelease(t, m.host(t)); len(r.Left) != 1 || r.Left[0].Setting != sysctl.IPv4("gre1", "rp_filter") {
+		t.Errorf("left %v", r.Left)
+	}
+}
+
+// What somebody else has made meanwhile is not taken back with a setup that fails.
+func TestRollBackForeign(t *testing.T) {
+	m := newMachine(t)
+	h := m.host(t)
+	p := mustPlan(t, h, Setup{VIPs: []netip.Addr{vip4}, FOUPorts: []FOUPort{{Port: 5555}}})
+	theirs := FOUPort{Port: 5555, Protocol: 4}
+	m.fou = append(m.fou, theirs)
+	if r, err := h.Apply(t.Context(), p); !errors.Is(err, fs.ErrExist) || !r.RolledBack || !slices.Equal(m.fou, []FOUPort{theirs}) {
+		t.Errorf("%+v, %v, ports %v", r, err, m.fou)
+	}
+
+	m = newMachine(t)
+	h = m.host(t)
+	p = mustPlan(t, h, Setup{VIPs: []netip.Addr{vip4}})
+	ctx, cancel := context.WithCancel(t.Context())
+	a := Address{Prefix: hostPrefix(vip4), Device: "lo"}
+	h.connect = func(ctx context.Context) (kernel, error) { return m, nil }
+	m.files.OnWrite(sysctl.IPv4("all", announce).Path(), func(_, data []byte) ([]byte, error) {
+		m.addrs = append(m.addrs, a)
+		cancel()
+		return data, nil
+	})
+	if r, err := h.Apply(ctx, p); !errors.Is(err, context.Canceled) || !r.RolledBack || !slices.Contains(m.addrs, a) {
+		t.Errorf("%+v, %v, addresses %v", r, err, m.addrs)
 	}
 }
 

@@ -235,7 +235,8 @@ func (m *machine) deleteFOU(p FOUPort) error {
 	if err := m.change("delete fou " + p.String()); err != nil {
 		return err
 	}
-	i := slices.Index(m.fou, p)
+	// Linux 6.12 was observed to close a port whatever kind is named.
+	i := slices.IndexFunc(m.fou, func(b FOUPort) bool { return b.Port == p.Port && b.IPv6 == p.IPv6 })
 	if i < 0 {
 		return refuse(errnoNOENT, "delete fou")
 	}

@@ -40,15 +40,40 @@ func (j journal) merge(steps []Step) journal {
 				old.For, old.Orphan = s.For, false
 			}
 			if !s.Keep {
-				if s.Op == SetSetting && !equalValue(old.New, s.Old) || s.Op == WriteFile && old.New != s.Old {
+				past := append(slices.Clone(old.Past), old.New)
+				if (s.Op == SetSetting || s.Op == WriteFile) && !slices.ContainsFunc(past, func(v string) bool { return s.means(v, s.Old) }) {
 					old.Old, old.OldAbsent = s.Old, s.OldAbsent // someone else has changed it since
+					past = nil
 				}
-				old.New, old.NewAbsent = s.New, s.NewAbsent
+				past = slices.DeleteFunc(past, func(v string) bool { return s.means(v, s.New) })
+				old.New, old.NewAbsent, old.Past = s.New, s.NewAbsent, slices.Clip(past)
+				if len(past) == 0 {
+					old.Past = nil // as it is read back
+				}
 			}
 			j.Steps[i] = old
 		}
 	}
 	return j
+}
+
+// settle returns the journal for when all of its steps have been done: nothing of the past is in force.
+func (j journal) settle() journal {
+	j.Steps = slices.Clone(j.Steps)
+	for i := range j.Steps {
+		j.Steps[i].Past = nil
+	}
+	return j
+}
+
+// means says whether two values of the step's setting, or two contents of its file, are the same.
+func (s Step) means(a, b string) bool {
+	return a == b || s.Op == SetSetting && equalValue(a, b)
+}
+
+// made says whether a value or content is one that this step, or one before it, has brought about; s takes it back.
+func (s Step) made(now string) bool {
+	return s.means(now, s.Old) || slices.ContainsFunc(s.Past, func(v string) bool { return s.means(now, v) })
 }
 
 // forget returns the journal without what the steps of a release have taken back, and with what is left of others.

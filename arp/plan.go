@@ -85,6 +85,10 @@ type Step struct {
 	OldAbsent bool `json:"oldAbsent,omitempty"`
 	NewAbsent bool `json:"newAbsent,omitempty"`
 
+	// Past are what earlier setups wanted instead of New. It is recorded as long as one of them may still be in force,
+	// because the process that wanted New was killed.
+	Past []string `json:"past,omitempty"`
+
 	// For are the virtual addresses for which this is done. When the last of them is released, it is taken back.
 	For []netip.Addr `json:"for,omitempty"`
 
