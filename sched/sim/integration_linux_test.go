@@ -3,14 +3,17 @@ package sim_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,13 +22,15 @@ import (
 
 	"github.com/golvs/lvs/internal/nstest"
 	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
 	"github.com/golvs/lvs/sched/sim"
 )
 
 // beacon is an address that no service has: a packet to it that has arrived says that all before it have.
 var beacon = netip.MustParseAddrPort("10.2.1.1:9")
 
-// pair is a director of the running kernel, in a namespace of its own, and a simulated one. Packets come in through a pair
+// pair is a director of the running kernel, in a namespace of its own, and a simulated one; and a kernel in memory, which has
+// another simulated one behind netlink and /proc. Packets come in through a pair
 // of devices that are both in the namespace, because a firewall mark does not survive a change of it; what goes out to
 // clients and servers vanishes in dummy devices, so that nobody answers but the test.
 type pair struct {
@@ -33,13 +38,17 @@ type pair struct {
 	t       testing.TB
 	ns      *nstest.NS
 	kernel  *ipvs.Client
+	memory  *ipvstest.Kernel
+	copy    *ipvs.Client // of the kernel in memory
 	start   time.Time
 	tx      map[uint32]int // sockets by firewall mark
 	rx      int
 	head    [12]byte
 	beacons uint16
-	buf     [256]byte
-	log     []string
+
+	compared int
+	buf      [256]byte
+	log      []string
 }
 
 func newPair(t testing.TB) *pair {
@@ -82,6 +91,11 @@ func newPair(t testing.TB) *pair {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.kernel.Close() })
+	version := "6.1"
+	if nstest.KernelAtLeast(t, 6, 2) {
+		version = "6.12"
+	}
+	p.memory, p.copy = ipvstest.Start(t, &ipvstest.Config{Version: version})
 	p.start = time.Now()
 	return p
 }
@@ -192,6 +206,7 @@ func (p *pair) settle() {
 // now is the time that has passed, which the simulated director takes over.
 func (p *pair) now() time.Duration {
 	now := time.Since(p.start)
+	p.memory.Advance(now - p.Now())
 	p.Advance(now)
 	return now
 }
@@ -200,13 +215,25 @@ func (p *pair) logf(format string, args ...any) {
 	p.log = append(p.log, fmt.Sprintf("%v ", p.Now().Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
-// change makes a change in both directors, which must agree whether it is possible.
-func (p *pair) change(what string, kernel, simulated error) {
+// change makes a change in all directors, which must agree whether it is possible, and the kernels how they refuse it.
+func (p *pair) change(what string, in func(*ipvs.Client) error, simulated error) {
 	p.t.Helper()
 	p.logf("%s", what)
+	kernel, memory := in(p.kernel), in(p.copy)
+	if errno(kernel) != errno(memory) {
+		p.fail("%s: the kernel says %v, the one in memory %v", what, kernel, memory)
+	}
 	if (kernel == nil) != (simulated == nil) {
 		p.fail("%s: the kernel says %v, the simulator %v", what, kernel, simulated)
 	}
+}
+
+// errno is what a kernel answered, 0 for success.
+func errno(err error) syscall.Errno {
+	if e, ok := errors.AsType[*ipvs.OpError](err); ok {
+		return e.Errno
+	}
+	return 0
 }
 
 func (p *pair) fail(format string, args ...any) {
@@ -219,6 +246,9 @@ func (p *pair) packet(packet sim.Packet, server netip.AddrPort) sim.Result {
 	p.t.Helper()
 	p.now()
 	r := p.Packet(packet)
+	if m := p.memory.Namespace("").Send(packet); m != r {
+		p.fail("%+v: the kernel in memory says %+v, the simulator %+v", packet, m, r)
+	}
 	what := fmt.Sprint(packet.TCP)
 	if packet.Protocol == sim.SCTP {
 		what = fmt.Sprint(packet.Chunk)
@@ -284,22 +314,23 @@ func (p *pair) simulated() picture {
 	return v
 }
 
-func (p *pair) real() picture {
+// seen is what a client reads of a kernel.
+func (p *pair) seen(client *ipvs.Client) picture {
 	p.t.Helper()
 	ctx := context.Background()
 	var v picture
-	for c, err := range p.kernel.Connections(ctx) {
+	for c, err := range client.Connections(ctx) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
 		v.Conns = append(v.Conns, fmt.Sprintf("%s %v %v %v %s %s %s", c.Protocol, c.Client, c.Virtual, c.Destination, c.State, c.PE, c.PEData))
 	}
-	services, err := p.kernel.Services(ctx)
+	services, err := client.Services(ctx)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	for _, s := range services {
-		list, err := p.kernel.Destinations(ctx, s.ID)
+		list, err := client.Destinations(ctx, s.ID)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -307,7 +338,7 @@ func (p *pair) real() picture {
 			v.Dests = append(v.Dests, fmt.Sprintf("%v %v weight %d: %d active, %d inactive, %d persistent", s.ID, d.Addr, d.Weight, d.Active, d.Inactive, d.Persistent))
 		}
 	}
-	stats, err := p.kernel.KernelStats(ctx)
+	stats, err := client.KernelStats(ctx)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -325,8 +356,14 @@ func (p *pair) compare() {
 	p.settle()
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		p.now()
-		diff := cmp.Diff(p.real(), p.simulated())
+		want := p.seen(p.kernel)
+		diff := cmp.Diff(want, p.simulated())
 		if diff == "" {
+			if p.compared++; p.compared%3 == 0 {
+				if diff := cmp.Diff(want, p.seen(p.copy)); diff != "" {
+					p.fail("the kernels differ (-kernel +memory):\n%s", diff)
+				}
+			}
 			return
 		}
 		if time.Since(start) > time.Second {
@@ -359,21 +396,21 @@ func (p *pair) addService(s sim.Service) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change(fmt.Sprintf("add %+v", s), p.kernel.AddService(context.Background(), realService(s)), p.AddService(s))
+	p.change(fmt.Sprintf("add %+v", s), func(c *ipvs.Client) error { return c.AddService(context.Background(), realService(s)) }, p.AddService(s))
 }
 
 func (p *pair) setService(s sim.Service) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change(fmt.Sprintf("set %+v", s), p.kernel.SetService(context.Background(), realService(s)), p.SetService(s))
+	p.change(fmt.Sprintf("set %+v", s), func(c *ipvs.Client) error { return c.SetService(context.Background(), realService(s)) }, p.SetService(s))
 }
 
 func (p *pair) deleteService(id sim.ServiceID) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change("delete "+id.String(), p.kernel.DeleteService(context.Background(), realID(id)), p.DeleteService(id))
+	p.change("delete "+id.String(), func(c *ipvs.Client) error { return c.DeleteService(context.Background(), realID(id)) }, p.DeleteService(id))
 	p.tick()
 }
 
@@ -381,21 +418,21 @@ func (p *pair) addDest(id sim.ServiceID, d sim.Dest) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change(fmt.Sprintf("add %v %+v", id, d), p.kernel.AddDestination(context.Background(), realID(id), realDest(d)), p.AddDest(id, d))
+	p.change(fmt.Sprintf("add %v %+v", id, d), func(c *ipvs.Client) error { return c.AddDestination(context.Background(), realID(id), realDest(d)) }, p.AddDest(id, d))
 }
 
 func (p *pair) setDest(id sim.ServiceID, d sim.Dest) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change(fmt.Sprintf("set %v %+v", id, d), p.kernel.SetDestination(context.Background(), realID(id), realDest(d)), p.SetDest(id, d))
+	p.change(fmt.Sprintf("set %v %+v", id, d), func(c *ipvs.Client) error { return c.SetDestination(context.Background(), realID(id), realDest(d)) }, p.SetDest(id, d))
 }
 
 func (p *pair) deleteDest(id sim.ServiceID, addr netip.AddrPort) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change(fmt.Sprintf("delete %v %v", id, addr), p.kernel.DeleteDestination(context.Background(), realID(id), addr), p.DeleteDest(id, addr))
+	p.change(fmt.Sprintf("delete %v %v", id, addr), func(c *ipvs.Client) error { return c.DeleteDestination(context.Background(), realID(id), addr) }, p.DeleteDest(id, addr))
 	p.tick()
 }
 
@@ -404,19 +441,27 @@ func (p *pair) sysctl(name string, value int) {
 	p.settle()
 	p.now()
 	p.ns.SetSysctl(p.t, "net/ipv4/vs/"+name, strconv.Itoa(value))
-	p.change(fmt.Sprintf("%s = %d", name, value), nil, p.SetSysctl(name, strconv.Itoa(value)))
+	root := p.memory.Namespace("").FS().(interface {
+		WriteFile(name string, data []byte, perm fs.FileMode) error
+	})
+	if err := root.WriteFile("proc/sys/net/ipv4/vs/"+name, []byte(strconv.Itoa(value)), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+	p.change(fmt.Sprintf("%s = %d", name, value), func(*ipvs.Client) error { return nil }, p.SetSysctl(name, strconv.Itoa(value)))
 }
 
 func (p *pair) timeouts(tcp, fin, udp time.Duration) {
 	p.t.Helper()
 	p.settle()
 	p.now()
-	p.change("timeouts", p.kernel.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: tcp, TCPFin: fin, UDP: udp}),
+	p.change("timeouts", func(c *ipvs.Client) error {
+		return c.SetTimeouts(context.Background(), ipvs.Timeouts{TCP: tcp, TCPFin: fin, UDP: udp})
+	},
 		p.SetTimeouts(sim.Timeouts{TCP: tcp, TCPFin: fin, UDP: udp}))
 }
 
 // TestIntegrationDifferential lets random traces run on the kernel and on the simulator, and compares all connections with
-// their states and destinations, and all counters: TCP with and without secure_tcp, UDP, SCTP and SIP over UDP, IPv4 in every
+// their states and destinations, and all counters, which a kernel in memory must show in the same way: TCP with and without secure_tcp, UDP, SCTP and SIP over UDP, IPv4 in every
 // other trace and IPv6 in those between. A server of the SIP service sends nothing but replies: with what it began itself the
 // kernel makes a template for its peer, of which there is no model. A trace is so short that no timer fires in it; SCTP connections do not stay in a
 // state that ends after four seconds.
