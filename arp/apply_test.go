@@ -319,8 +319,10 @@ func TestRollBackForeign(t *testing.T) {
 	a := Address{Prefix: hostPrefix(vip4), Device: "lo"}
 	h.connect = func(ctx context.Context) (kernel, error) { return m, nil }
 	m.files.OnWrite(sysctl.IPv4("all", announce).Path(), func(_, data []byte) ([]byte, error) {
-		m.addrs = append(m.addrs, a)
-		cancel()
+		if ctx.Err() == nil {
+			m.addrs = append(m.addrs, a)
+			cancel()
+		}
 		return data, nil
 	})
 	if r, err := h.Apply(ctx, p); !errors.Is(err, context.Canceled) || !r.RolledBack || !slices.Contains(m.addrs, a) {
