@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/golvs/lvs/internal/hostfs"
 	"github.com/golvs/lvs/internal/nstest"
 )
 
@@ -193,6 +195,118 @@ func TestIntegrationNICPlan(t *testing.T) {
 		if d.Err != nil || d.Have != d.New {
 			t.Errorf("after the failure: %v", d)
 		}
+	}
+}
+
+// TestMain is also the program that is killed, see TestIntegrationNICKilled.
+func TestMain(m *testing.M) {
+	if order := os.Getenv("LVS_IRQ_CHILD"); order != "" {
+		if err := child(order); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// child places the interrupts of all cards, but for those of a CPU, and is killed at a write.
+func child(order string) error {
+	var writes, spare int
+	var journal string
+	if _, err := fmt.Sscan(order, &writes, &spare, &journal); err != nil {
+		return err
+	}
+	h, err := New(&Config{Root: &mortal{FS: hostfs.Host(hostfs.NetNS{}), left: writes}})
+	if err != nil {
+		return err
+	}
+	opt := PlanOptions{Steering: true, Transmit: true}
+	if spare >= 0 {
+		opt.Spread.Exclude = CPUs(spare)
+	}
+	p, err := h.Plan([]string{"eth0", "eth1", "eth2"}, opt)
+	if err != nil {
+		return err
+	}
+	_, err = h.Apply(context.Background(), p, &ApplyOptions{Journal: journal})
+	return err
+}
+
+// mortal is the host, whose user is killed before a write to the kernel, as by kill -9.
+type mortal struct {
+	*hostfs.FS
+	left int
+}
+
+func (m *mortal) WriteFile(name string, data []byte, perm fs.FileMode) error {
+	if m.left--; m.left < 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	return m.FS.WriteFile(name, data, perm)
+}
+
+// Killing the process in the middle of Apply leaves a journal from which everything comes back, also if what it changes
+// was placed by a process before it.
+func TestIntegrationNICKilled(t *testing.T) {
+	h := nicTest(t)
+	nics := []string{"eth0", "eth1", "eth2"}
+	for _, name := range nics {
+		bringUp(t, name, true)
+	}
+	opt := PlanOptions{Steering: true, Transmit: true}
+	p, err := h.Plan(nics, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := Plan{Changes: reversed(p)}
+	differs := func() int {
+		n := 0
+		for _, d := range h.Verify(before) {
+			if d.Err != nil || d.Have != d.New {
+				n++
+			}
+		}
+		return n
+	}
+	journal := strings.TrimPrefix(filepath.Join(t.TempDir(), "journal.json"), "/")
+	run := func(writes, spare int) (killed bool) {
+		t.Helper()
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("LVS_IRQ_CHILD=%d %d %s", writes, spare, journal))
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+			return true
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return false
+	}
+	for _, earlier := range []bool{false, true} {
+		n := 0
+		for killed := true; killed; n++ {
+			if earlier {
+				run(1000, 0)
+			}
+			killed = run(n, -1)
+			if changed := differs(); changed == 0 && (n > 0 || earlier) {
+				t.Errorf("earlier %v, killed at %d: nothing was changed", earlier, n)
+			}
+			restored, err := h.Undo(t.Context(), journal)
+			if err != nil || slices.ContainsFunc(restored, func(r Restored) bool { return r.Outcome == RestoreForeign }) {
+				t.Errorf("earlier %v, killed at %d: %v, %v", earlier, n, restored, err)
+			}
+			if left := differs(); left != 0 {
+				t.Errorf("earlier %v, killed at %d: %d are not as before:\n%v", earlier, n, left, h.Verify(before))
+			}
+		}
+		if n < 5 {
+			t.Errorf("earlier %v: killed %d times", earlier, n-1)
+		}
+		t.Logf("earlier %v: killed %d times", earlier, n-1)
 	}
 }
 
