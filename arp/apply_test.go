@@ -439,6 +439,38 @@ func TestTwoAddresses(t *testing.T) {
 	}
 }
 
+// A card's value that outweighs that of all stays lowered until the last address goes, and is so after a boot.
+func TestTwoAddressesCard(t *testing.T) {
+	m := newMachine(t).set("eth0", ignore, "3").set("eth0", announce, "4")
+	before := m.picture()
+	for _, vip := range []netip.Addr{vip4, second} {
+		mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip}, Boot: []BootFormat{BootSysctl}})
+	}
+	const file = "etc/sysctl.d/90-lvs-eth0.conf"
+	mustRelease(t, m.host(t), vip4)
+	if e, err := m.host(t).Check(t.Context(), second, "eth0", netip.Addr{}); err != nil || !e.Hidden() {
+		t.Errorf("the other address: %+v, %v", e, err)
+	}
+	content := m.files.Files()[file]
+	for _, want := range []string{"net.ipv4.conf.eth0.arp_ignore = 1\n", "net.ipv4.conf.eth0.arp_announce = 2\n"} {
+		if !strings.Contains(content, want) {
+			t.Errorf("/%s lacks %q:\n%s", file, want, content)
+		}
+	}
+	mustRelease(t, m.host(t), second)
+	if diff := cmp.Diff(before, m.picture(), samePicture...); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+	// A value that would not outweigh is none of the second setup's business.
+	m = newMachine(t)
+	mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Suppress: SuppressDevices, Devices: []string{"eth0"}})
+	mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{second}})
+	mustRelease(t, m.host(t), vip4)
+	if m.get("eth0", ignore) != "0" || m.get("all", ignore) != "1" {
+		t.Errorf("eth0 %s, all %s", m.get("eth0", ignore), m.get("all", ignore))
+	}
+}
+
 // An address that someone else has bound keeps the machine silent.
 func TestForeignAddress(t *testing.T) {
 	m := newMachine(t)

@@ -117,13 +117,30 @@ func (p *planner) suppressAll() {
 		if !l.Resolves() {
 			continue
 		}
-		if v, _ := p.state.effective(l.Name, ignore); !p.silent(v) {
-			p.set(l.Name, ignore, 1, fmt.Sprintf(whyLower, v))
-		}
-		if v, _ := p.state.effective(l.Name, announce); v != 2 {
-			p.set(l.Name, announce, 2, fmt.Sprintf(whyLower, v))
-		}
+		p.lower(l.Name, ignore, 1, p.silent)
+		p.lower(l.Name, announce, 2, func(v int) bool { return v == 2 })
 	}
+}
+
+// lower sets the parameter of a device if it outweighs that of all. If an earlier setup has done so, it is kept for this
+// one too: what it was before would outweigh again.
+func (p *planner) lower(dev, name string, value int, hides func(int) bool) {
+	v, _ := p.state.effective(dev, name)
+	if hides(v) {
+		own := Step{Op: SetSetting, Setting: sysctl.IPv4(dev, name)}
+		i := slices.IndexFunc(p.state.journal.Steps, own.same)
+		if i < 0 {
+			return
+		}
+		before, _ := strconv.Atoi(p.state.journal.Steps[i].Old)
+		if v = sysctl.RuleOf(name).Combine(p.state.setting("all", name), before); hides(v) {
+			return
+		}
+		value = p.state.setting(dev, name)
+	}
+	reason := fmt.Sprintf(whyLower, v)
+	p.set(dev, name, value, reason)
+	p.boot = append(p.boot, sysctl.Setting{Key: sysctl.IPv4(dev, name), Value: strconv.Itoa(value), Reason: reason})
 }
 
 func (p *planner) suppressDevices() error {
