@@ -471,6 +471,38 @@ func TestTwoAddressesCard(t *testing.T) {
 	}
 }
 
+// The address of a tunnel stays until the last virtual address goes.
+func TestTwoAddressesTunnel(t *testing.T) {
+	m := newMachine(t).set("all", "rp_filter", "2")
+	before := m.picture()
+	own := netip.MustParseAddr("192.0.2.1")
+	for _, vip := range []netip.Addr{vip4, second} {
+		setup := Setup{VIPs: []netip.Addr{vip}, Device: "lo", Tunnels: []Tunnel{gre1}, TunnelAddress: own}
+		mustSetup(t, m.host(t), setup)
+		if p := mustPlan(t, m.host(t), setup); !p.Empty() {
+			t.Errorf("a second plan does %v", stepTexts(p.Steps, false))
+		}
+	}
+	mustRelease(t, m.host(t), vip4)
+	if !slices.ContainsFunc(m.addrs, func(a Address) bool { return a.Addr() == own && a.Device == "gre1" }) {
+		t.Errorf("addresses %v", m.addrs)
+	}
+	mustRelease(t, m.host(t), second)
+	if diff := cmp.Diff(before, m.picture(), samePicture...); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+	// One that somebody else has given it is enough, and stays.
+	m = newMachine(t).set("all", "rp_filter", "2")
+	tunnel := gre1
+	m.linkList = append(m.linkList, Link{Index: 3, Name: "gre1", Kind: "gre", Type: 778, Flags: LinkUp | LinkNoARP, Tunnel: &tunnel})
+	m.settings("gre1")
+	m.addrs = append(m.addrs, Address{Prefix: netip.MustParsePrefix("192.0.2.9/32"), Device: "gre1"})
+	p := mustPlan(t, m.host(t), Setup{VIPs: []netip.Addr{vip4}, Device: "lo", Tunnels: []Tunnel{gre1}, TunnelAddress: own})
+	if slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Address != nil && s.Address.Addr() == own }) {
+		t.Errorf("plan\n%v", p)
+	}
+}
+
 // An address that someone else has bound keeps the machine silent.
 func TestForeignAddress(t *testing.T) {
 	m := newMachine(t)

@@ -236,11 +236,13 @@ func (p *planner) returnPath() error {
 		if !t.Kind.inner4() {
 			continue
 		}
-		held := len(vips) > 0 && p.setup.device(true) == t.Name || len(p.state.addressesOf(t.Name, true)) > 0
-		if !held && p.setup.TunnelAddress.IsValid() {
+		bound := len(vips) > 0 && p.setup.device(true) == t.Name
+		held := bound || len(p.state.addressesOf(t.Name, true)) > 0
+		if p.setup.TunnelAddress.IsValid() && !bound && !p.foreignOn(t.Name) {
 			held = true
 			a := Address{Prefix: hostPrefix(p.setup.TunnelAddress), Device: t.Name}
-			p.add(Step{Op: AddAddress, Device: t.Name, Address: &a, Reason: "so that return path filtering can be loose there"})
+			there := slices.ContainsFunc(p.state.addressesOf(t.Name, true), func(have Address) bool { return have.Prefix == a.Prefix })
+			p.add(Step{Op: AddAddress, Device: t.Name, Address: &a, Keep: there, Reason: "so that return path filtering can be loose there"})
 		}
 		all := p.state.setting("all", filter)
 		own, exists := p.state.Settings[sysctl.IPv4(t.Name, filter)]
@@ -267,6 +269,14 @@ func (p *planner) returnPath() error {
 		}
 	}
 	return nil
+}
+
+// foreignOn says whether a device has an IPv4 address that is not recorded: one that no release takes away.
+func (p *planner) foreignOn(dev string) bool {
+	return slices.ContainsFunc(p.state.addressesOf(dev, true), func(a Address) bool {
+		bind := Step{Op: AddAddress, Device: dev, Address: &a}
+		return !slices.ContainsFunc(p.state.journal.Steps, bind.same)
+	})
 }
 
 // up switches on what is down: tunnels receive only then, and lo and dummies keep IPv6 addresses only then.
