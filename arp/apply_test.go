@@ -491,6 +491,20 @@ func TestTwoAddressesTunnel(t *testing.T) {
 	if diff := cmp.Diff(before, m.picture(), samePicture...); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
+	// So does the file that keeps filtering loose there after a boot.
+	m = newMachine(t).set("all", "rp_filter", "1")
+	before = m.picture()
+	for _, vip := range []netip.Addr{vip4, second} {
+		mustSetup(t, m.host(t), Setup{VIPs: []netip.Addr{vip}, Tunnels: []Tunnel{gre1}, Boot: []BootFormat{BootSysctl}})
+	}
+	mustRelease(t, m.host(t), vip4)
+	if content := m.files.Files()["etc/sysctl.d/90-lvs-gre1.conf"]; !strings.Contains(content, "net.ipv4.conf.gre1.rp_filter = 2\n") || m.get("gre1", "rp_filter") != "2" {
+		t.Errorf("rp_filter %s, file:\n%s", m.get("gre1", "rp_filter"), content)
+	}
+	mustRelease(t, m.host(t), second)
+	if diff := cmp.Diff(before, m.picture(), samePicture...); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
 	// One that somebody else has given it is enough, and stays.
 	m = newMachine(t).set("all", "rp_filter", "2")
 	tunnel := gre1

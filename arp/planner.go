@@ -87,6 +87,7 @@ const (
 
 	whyIgnore   = "answer ARP requests only for addresses of the device asked on"
 	whyAnnounce = "name no virtual address as the sender of ARP requests"
+	whyLoose    = "strict filtering drops what comes out of a tunnel"
 	whyLower    = "the larger of this and all counts, and %d does not suppress"
 )
 
@@ -127,12 +128,10 @@ func (p *planner) suppressAll() {
 func (p *planner) lower(dev, name string, value int, hides func(int) bool) {
 	v, _ := p.state.effective(dev, name)
 	if hides(v) {
-		own := Step{Op: SetSetting, Setting: sysctl.IPv4(dev, name)}
-		i := slices.IndexFunc(p.state.journal.Steps, own.same)
-		if i < 0 {
+		before, recorded := p.was(sysctl.IPv4(dev, name))
+		if !recorded {
 			return
 		}
-		before, _ := strconv.Atoi(p.state.journal.Steps[i].Old)
 		if v = sysctl.RuleOf(name).Combine(p.state.setting("all", name), before); hides(v) {
 			return
 		}
@@ -141,6 +140,16 @@ func (p *planner) lower(dev, name string, value int, hides func(int) bool) {
 	reason := fmt.Sprintf(whyLower, v)
 	p.set(dev, name, value, reason)
 	p.boot = append(p.boot, sysctl.Setting{Key: sysctl.IPv4(dev, name), Value: strconv.Itoa(value), Reason: reason})
+}
+
+// was returns what a parameter was before an earlier setup set it.
+func (p *planner) was(key sysctl.Key) (int, bool) {
+	i := slices.IndexFunc(p.state.journal.Steps, Step{Op: SetSetting, Setting: key}.same)
+	if i < 0 {
+		return 0, false
+	}
+	n, _ := strconv.Atoi(p.state.journal.Steps[i].Old)
+	return n, true
 }
 
 func (p *planner) suppressDevices() error {
@@ -252,12 +261,14 @@ func (p *planner) returnPath() error {
 		value, _ := strconv.Atoi(own)
 		switch {
 		case held && max(all, value) == 1:
-			const why = "strict filtering drops what comes out of a tunnel"
-			p.set(t.Name, filter, 2, why)
-			p.boot = append(p.boot, sysctl.Setting{Key: sysctl.IPv4(t.Name, filter), Value: "2", Reason: why})
+			p.set(t.Name, filter, 2, whyLoose)
+			p.boot = append(p.boot, sysctl.Setting{Key: sysctl.IPv4(t.Name, filter), Value: "2", Reason: whyLoose})
 		case held:
 			if exists {
 				p.set(t.Name, filter, value, "drops nothing that comes out of the tunnel")
+			}
+			if before, recorded := p.was(sysctl.IPv4(t.Name, filter)); recorded && max(all, before) == 1 {
+				p.boot = append(p.boot, sysctl.Setting{Key: sysctl.IPv4(t.Name, filter), Value: own, Reason: whyLoose})
 			}
 		case !held && all <= 0:
 			const why = "filtering drops everything on a tunnel without an IPv4 address"
