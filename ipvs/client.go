@@ -490,26 +490,34 @@ func (c *Client) ZeroAll(ctx context.Context) error {
 // Destinations returns the destinations of a virtual service, the most recently added first. A service without any has
 // an empty slice; the error matches [ErrNoService] if there is no such service, which the kernel itself does not tell.
 func (c *Client) Destinations(ctx context.Context, id ServiceID) ([]DestinationStatus, error) {
-	list, err := c.destinations(ctx, operation{name: "list destinations", cmd: cmdGetDest, service: id}, id)
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
+	var list []DestinationStatus
+	err := c.DestinationsInto(ctx, id, &list)
+	return list, err
 }
 
-func (c *Client) destinations(ctx context.Context, o operation, id ServiceID) ([]DestinationStatus, error) {
+// DestinationsInto returns the destinations of a virtual service as [Client.Destinations] does, in the memory of an
+// earlier list: who reads a long list again and again then allocates nothing for the places that it had before. What
+// was in the earlier list is overwritten; list is nil after an error.
+func (c *Client) DestinationsInto(ctx context.Context, id ServiceID, list *[]DestinationStatus) error {
+	return c.destinations(ctx, operation{name: "list destinations", cmd: cmdGetDest, service: id}, id, list)
+}
+
+func (c *Client) destinations(ctx context.Context, o operation, id ServiceID, list *[]DestinationStatus) error {
+	older := *list
+	*list = nil
 	id, err := id.canonical()
 	if err != nil {
-		return nil, o.fail(err)
+		return o.fail(err)
 	}
-	var list []DestinationStatus
+	var read []DestinationStatus // an exchange that was left behind may still write to what it has
 	if err := c.exchange(ctx, func(l *link) (err error) {
-		list, err = l.destinations(id, nil)
+		read, err = l.destinations(id, older)
 		return err
 	}); err != nil {
-		return nil, o.fail(err)
+		return o.fail(err)
 	}
-	return list, nil
+	*list = read
+	return nil
 }
 
 // destinations returns the destinations of a service. A dump of a service that is not there, or is removed during the
@@ -537,8 +545,8 @@ func (c *Client) Destination(ctx context.Context, id ServiceID, addr netip.AddrP
 	if err != nil {
 		return DestinationStatus{}, o.fail(err)
 	}
-	list, err := c.destinations(ctx, o, id)
-	if err != nil {
+	var list []DestinationStatus
+	if err := c.destinations(ctx, o, id, &list); err != nil {
 		return DestinationStatus{}, err
 	}
 	for i := range list {

@@ -532,6 +532,41 @@ func TestSnapshotInto(t *testing.T) {
 	}
 }
 
+// A list into the memory of an earlier one is the same as one into new memory, and stays there if it fits.
+func TestDestinationsInto(t *testing.T) {
+	_, c := newKernel(t, nil)
+	r := rand.New(rand.NewPCG(5, 6))
+	var kept []DestinationStatus
+	stayed := 0
+	for range 20 {
+		if _, err := c.Apply(t.Context(), randomRuleset(r), nil); err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.Snapshot(t.Context())
+		must(t, err)
+		for _, service := range s.Services {
+			older := kept[:cap(kept)]
+			must(t, c.DestinationsInto(t.Context(), service.ID, &kept))
+			if diff := cmp.Diff(service.Destinations, kept, equateAddrs); diff != "" {
+				t.Fatalf("%v (-snapshot +list):\n%s", service.ID, diff)
+			}
+			if len(kept) > 0 && len(kept) <= len(older) {
+				stayed++
+				if &kept[0] != &older[0] {
+					t.Fatalf("%d destinations have new memory, with room for %d", len(kept), len(older))
+				}
+			}
+		}
+	}
+	if stayed == 0 {
+		t.Error("no list fitted into the memory of an earlier one")
+	}
+	err := c.DestinationsInto(t.Context(), ServiceID{FWMark: 4711, Family: IPv4}, &kept)
+	if !errors.Is(err, ErrNoService) || kept != nil {
+		t.Errorf("after an error: %v, %d destinations", err, len(kept))
+	}
+}
+
 // What Apply takes for an equal table, Diff finds nothing to change in, and it knows the tables that it made itself.
 func TestMatches(t *testing.T) {
 	_, c := newKernel(t, nil)

@@ -82,6 +82,7 @@ var methods = []method{
 
 	{"long", "floor", longList, true, true, listFloor},
 	{"long", "lvs: Destinations", longList, true, true, listPlain},
+	{"long", "lvs: DestinationsInto", longList, true, true, listLongAgain},
 	{"long", "moby/ipvs", longList, true, true, listMoby},
 
 	{"delete", "floor", standard, true, false, deleteFloor},
@@ -192,6 +193,20 @@ func listAgain(b *bench) (work, check func() error, err error) {
 		return nil, nil, err
 	}
 	return func() error { return b.client.SnapshotInto(b.ctx, &s) }, func() error { return b.same(s) }, nil
+}
+
+func listLongAgain(b *bench) (work, check func() error, err error) {
+	services, err := b.client.Services(b.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []ipvs.DestinationStatus
+	if err := b.client.DestinationsInto(b.ctx, services[0].ID, &list); err != nil {
+		return nil, nil, err
+	}
+	return func() error { return b.client.DestinationsInto(b.ctx, services[0].ID, &list) }, func() error {
+		return b.same(ipvs.Snapshot{Services: []ipvs.ServiceSnapshot{{ServiceStatus: services[0], Destinations: list}}})
+	}, nil
 }
 
 // same compares a list with the table.
