@@ -50,7 +50,7 @@ type probe struct {
 // table is what the kernel has of the services of a configuration.
 type table map[ipvs.ServiceID][]ipvs.DestinationStatus
 
-// serving reports whether the table has a real server with a weight.
+// serving reports whether the table has the server with a weight.
 func (t table) serving(id memberID) bool {
 	return slices.ContainsFunc(t[id.service], func(d ipvs.DestinationStatus) bool { return d.Addr == id.addr && d.Weight > 0 })
 }
@@ -265,7 +265,8 @@ func (e *engine) want(now time.Time, have table, quiescent bool) (rules ipvs.Rul
 				})
 			}
 		}
-		if s.Sorry != nil && decided && !serving {
+		// Until it is known how all servers are, as after a restart, the sorry server has the clients only if it has them now.
+		if s.Sorry != nil && !serving && (decided || have.serving(memberID{s.Service, s.Sorry.Addr})) {
 			sr.Destinations = append(sr.Destinations, s.Sorry.kernel(*s.Sorry.Weight))
 		}
 		for _, d := range have[s.Service] {

@@ -379,6 +379,35 @@ func TestPersistence(t *testing.T) {
 	}
 }
 
+// A program that is started again while all servers are down, and one that gets a configuration with a server that it has
+// never asked, leaves the clients with the sorry server until it knows better.
+func TestSorryStays(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		w.answer("tcp 10.0.0.2:80", "!refused", "tcp 10.0.0.3:80", "!refused", "tcp 10.0.0.4:80", "!refused")
+		stop := w.start(web(t, actionQuiesce, 0))
+		w.after(0, "10.0.0.2:80=0 10.0.0.3:80=0 127.0.0.1:80=1")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		begin := len(w.kernel.Requests())
+		stop = w.start(web(t, actionQuiesce, 0))
+		more := strings.Replace(webConfig, `"real": [`, `"real": [{"addr": "10.0.0.4:80"}, `, 1)
+		w.reload <- parse(t, strings.NewReplacer("ACTION", actionQuiesce, "PERSIST", "0").Replace(more))
+		w.after(0, "10.0.0.2:80=0 10.0.0.3:80=0 10.0.0.4:80=0 127.0.0.1:80=1")
+		for _, r := range w.kernel.Requests()[begin:] {
+			if r.Op == "set destination" || r.Op == "delete destination" {
+				t.Errorf("%s: the clients had no server meanwhile\n%s", r.Op, &w.log)
+			}
+		}
+		w.answer("tcp 10.0.0.4:80", "")
+		w.after(4*time.Second, "10.0.0.2:80=0 10.0.0.3:80=0 10.0.0.4:80=1")
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Checks through the virtual address have a service of a mark each, which goes with them or with the program.
 func TestThrough(t *testing.T) {
 	inBubble(t, func(w *world) {
