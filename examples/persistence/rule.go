@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/golvs/lvs/examples/internal/setup"
@@ -28,15 +29,17 @@ func (r *rule) String() string {
 	fmt.Fprintf(&b, "table %s {\n\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle; policy accept;\n", r.table())
 	family, _, _ := strings.Cut(r.table(), " ")
 	for _, p := range []ipvs.Protocol{ipvs.TCP, ipvs.UDP, ipvs.SCTP} {
-		var numbers []string
+		var numbers []uint16
 		for _, one := range r.ports {
 			if one.protocol == p {
-				numbers = append(numbers, fmt.Sprint(one.number))
+				numbers = append(numbers, one.number)
 			}
 		}
+		slices.Sort(numbers) // as nft lists a set, whatever its order was
 		if len(numbers) > 0 {
+			list := strings.ReplaceAll(strings.Trim(fmt.Sprint(numbers), "[]"), " ", ", ")
 			fmt.Fprintf(&b, "\t\t%s daddr %v %s dport { %s } meta mark set 0x%08x\n",
-				family, r.vip, strings.ToLower(p.String()), strings.Join(numbers, ", "), r.mark)
+				family, r.vip, strings.ToLower(p.String()), list, r.mark)
 		}
 	}
 	b.WriteString("\t}\n}\n")
