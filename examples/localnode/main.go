@@ -156,6 +156,16 @@ func (o *options) check(e *setup.Env, verb string) error {
 	case e.Kernel != "" && o.pageFile != "":
 		return fmt.Errorf("LVS_KERNEL=%s has no clients for -page", e.Kernel)
 	}
+	for _, s := range o.real {
+		switch {
+		case s.Addr.IsLoopback():
+			return fmt.Errorf("real server %v is this machine: -share makes it a member", s.Addr)
+		case o.forward != ipvs.Masquerade && s.Port != 0 && s.Port != o.port:
+			return fmt.Errorf("real server %v has port %d, and packets come to it with port %d", s.Addr, s.Port, o.port)
+		case o.forward != ipvs.Tunnel && s.Addr.Is4() != o.vip.Is4():
+			return fmt.Errorf("real server %v and the VIP are of different families", s.Addr)
+		}
+	}
 	return nil
 }
 

@@ -36,7 +36,7 @@ func TestIntegrationKinds(t *testing.T) {
 	}
 	defer client.Close()
 	real := "-real " + lab.RealServers[0].Addr.String() + "," + lab.RealServers[1].Addr.String()
-	for i, kind := range []string{"-kind ppc -ports 80,443,53/udp", "-kind pcc", "-kind pnmpp -ports 80,443,53/udp -mark 10 -nft", "-kind pcc -mask 24"} {
+	for i, kind := range []string{"-kind ppc -ports 80,443,53/udp", "-kind pcc", "-kind pnmpp -ports 443,80,53/udp -mark 10 -nft", "-kind pcc -mask 24"} {
 		t.Run(kind, func(t *testing.T) {
 			kind, mask, _ := strings.Cut(kind, " -mask")
 			vip := netip.AddrFrom4([4]byte{10, 0, 1, byte(200 + i)}) // one for each, as entries stay in the table

@@ -192,8 +192,11 @@ func (o *options) check(e *setup.Env, verb string) error {
 		return fmt.Errorf("-mask is a length from 1 to %d", o.vip.BitLen())
 	}
 	for _, s := range o.real {
-		if s.Port != 0 {
+		switch {
+		case s.Port != 0:
 			return fmt.Errorf("real server %v has a port: all ports are kept", netip.AddrPortFrom(s.Addr, s.Port))
+		case o.forward != ipvs.Tunnel && s.Addr.Is4() != o.vip.Is4():
+			return fmt.Errorf("real server %v and the VIP are of different families", s.Addr)
 		}
 	}
 	return nil

@@ -125,6 +125,7 @@ func TestMistakes(t *testing.T) {
 		{"persistence start: -timeout is a time of whole seconds, at least one", start("-kind pcc -timeout 1500ms")},
 		{"persistence start: -mask is a length from 1 to 32", start("-kind pcc -mask 33")},
 		{"persistence start: real server 10.0.0.3:80 has a port: all ports are kept", start("-kind pcc -real 10.0.0.3:80")},
+		{"persistence start: real server 2001:db8::3 and the VIP are of different families", start("-kind pcc -real 2001:db8::3")},
 		{`persistence start: invalid value "80,80" for flag -ports: port 80 is there twice`, start("-kind ppc -ports 80,80")},
 		{`persistence start: invalid value "53/x" for flag -ports: "53/x" is not a port such as 80 or 53/udp`, start("-kind ppc -ports 53/x")},
 		{`persistence start: invalid value "0" for flag -mark: a mark is a number from 1 to 4294967295`, start("-mark 0")},
@@ -152,11 +153,11 @@ func parse(t *testing.T, words string) *options {
 }
 
 func TestRule(t *testing.T) {
-	r := rule{parse(t, "-kind pnmpp -vip 2001:db8::10 -ports 443,53/udp,80 -mark 3000000010")}
+	r := rule{parse(t, "-kind pnmpp -vip 2001:db8::10 -ports 443,53/udp,8080,80 -mark 3000000010")}
 	want := `table ip6 lvs_mark_3000000010 {
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
-		ip6 daddr 2001:db8::10 tcp dport { 443, 80 } meta mark set 0xb2d05e0a
+		ip6 daddr 2001:db8::10 tcp dport { 80, 443, 8080 } meta mark set 0xb2d05e0a
 		ip6 daddr 2001:db8::10 udp dport { 53 } meta mark set 0xb2d05e0a
 	}
 }
