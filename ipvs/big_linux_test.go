@@ -81,7 +81,7 @@ func TestIntegrationBigTable(t *testing.T) {
 		}
 	})
 	if equal > services {
-		t.Errorf("Apply of an equal table allocates %d times for %d objects", equal, len(changes))
+		t.Errorf("Apply of an equal table allocates %d times for %d objects", equal, services*(1+dests))
 	}
 	must(t, c.Flush(ctx))
 	fmt.Printf("kernel: Snapshot of 10,000 × 10: %.1f MiB in %d pieces, again in %d; an equal Apply %d\n", float64(bytes)/(1<<20), times, again, equal)

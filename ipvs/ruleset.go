@@ -189,11 +189,13 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 }
 
 // SnapshotInto reads the whole table as [Client.Snapshot] does, into the memory of an earlier picture: a program that
-// looks at its table again and again then allocates nothing for the services and destinations that it has seen before.
-// Lists that were taken from the earlier picture change; s is empty after an error.
+// looks at its table again and again then allocates nothing for the services and destinations that the last picture had.
+// Lists that were taken from the earlier picture change; s is empty after an error. Services may have been taken out of the
+// earlier picture or moved in it, but no two of them may share a list of destinations.
 func (c *Client) SnapshotInto(ctx context.Context, s *Snapshot) error {
-	// An exchange that was left behind may still write to what it has.
-	read := &Snapshot{Services: s.Services[:0]}
+	// An exchange that was left behind may still write to what it has. What lies behind the end of the list is not used:
+	// who takes services out in place leaves some there whose destinations others have now.
+	read := &Snapshot{Services: s.Services[:0:len(s.Services)]}
 	*s = Snapshot{}
 	if err := c.exchange(ctx, func(l *link) error { return c.snapshot(ctx, l, read) }); err != nil {
 		return (&operation{name: "read the table", cmd: cmdGetService}).fail(err)

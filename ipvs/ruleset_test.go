@@ -526,6 +526,30 @@ func TestSnapshotInto(t *testing.T) {
 			t.Fatalf("snapshot (-new memory +used memory):\n%s", diff)
 		}
 	}
+	// The earlier picture may have been filtered in place: what is behind its end has the same destinations as what is in it.
+	want := Ruleset{Services: []ServiceRules{}}
+	for i := range 8 {
+		want.Services = append(want.Services, ServiceRules{Service{ID: Mark(uint32(1+i), IPv4), Scheduler: "rr"}, nil})
+		for j := range 3 {
+			d := NewDestination(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)}), 80))
+			want.Services[i].Destinations = append(want.Services[i].Destinations, d)
+		}
+	}
+	if _, err := c.Apply(t.Context(), want, nil); err != nil {
+		t.Fatal(err)
+	}
+	must(t, c.SnapshotInto(t.Context(), &kept))
+	some := kept.Services[:0]
+	for i, s := range kept.Services {
+		if i%2 == 1 {
+			some = append(some, s)
+		}
+	}
+	kept.Services = some
+	must(t, c.SnapshotInto(t.Context(), &kept))
+	if have := (Ruleset{Services: kept.Ruleset().Services}); !have.Equal(want) {
+		t.Fatalf("after services were taken out in place:\n%v", kept.Services)
+	}
 	must(t, c.Close())
 	if err := c.SnapshotInto(t.Context(), &kept); err == nil || kept.Services != nil {
 		t.Fatalf("after an error: %v, %d services", err, len(kept.Services))
