@@ -52,8 +52,8 @@ func (d *director) become(ctx context.Context, state string) error {
 // change is the part of become that only one run may do at a time. It reports whether the addresses are to be announced.
 func (d *director) change(ctx context.Context, j journal, state string) (announce bool, err error) {
 	last, err := j.read()
-	if err != nil {
-		return false, err
+	if err != nil { // it was cut off by a crash: without it runs have no order, and that is all
+		fmt.Fprintln(d.err, "failover: warning:", err)
 	}
 	if last.Writer.after(d.born) {
 		fmt.Fprintf(d.out, "%s: nothing to do, keepalived has said %s since\n", state, last.State)
@@ -140,7 +140,7 @@ func (d *director) owns(id ipvs.ServiceID) bool {
 }
 
 // configure makes the table that of a state. What fails is reported, and the rest is done, as a director that is active with
-// some of its services is better than one without any; but a run that is interrupted takes back what it has done.
+// some of its services is better than one without any; but a run that is interrupted half-way takes back what it has done.
 func (d *director) configure(ctx context.Context, state string) error {
 	before, err := d.client.Ruleset(ctx)
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *director) configure(ctx context.Context, state string) error {
 	want, opts := d.wanted(state)
 	report, err := d.client.Apply(ctx, want, &opts)
 	d.print(report, "")
-	if ctx.Err() == nil || len(report.Changes) == 0 {
+	if err == nil || ctx.Err() == nil || len(report.Changes) == 0 {
 		return err
 	}
 	undo := ipvs.Ruleset{Timeouts: before.Timeouts, Daemons: before.Daemons, Services: []ipvs.ServiceRules{}}

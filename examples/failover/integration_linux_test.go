@@ -179,7 +179,7 @@ func (m *machine) status(t *testing.T, want string) {
 		out.Reset()
 		errs.Reset()
 		p := program{Env: &setup.Env{Name: "failover", Stdout: &out, Stderr: &errs}}
-		args := append([]string{"status"}, m.flags[:len(m.flags)-2]...) // not into the log
+		args := append([]string{"status"}, m.flags...)
 		status := p.run(t.Context(), append(args, "-netns", m.ns.Path()))
 		return status == setup.ExitOK && strings.HasPrefix(out.String(), want+" since")
 	}, func() string { return out.String() + errs.String() })

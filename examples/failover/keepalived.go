@@ -63,7 +63,7 @@ func (k *keepalivedOptions) complete(o *options) error {
 			return fmt.Errorf("path %q does not begin with a slash, and keepalived has a folder of its own", path)
 		}
 	}
-	for _, word := range append(o.words(true), k.program, k.router, k.vrrpDev) {
+	for _, word := range append(o.words(true), o.name, k.program, k.router, k.vrrpDev) {
 		if word == "" || strings.ContainsAny(word, " \t\n\"'\\#!{}$") {
 			return fmt.Errorf("%q cannot be written into keepalived's configuration", word)
 		}

@@ -103,7 +103,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	e := *p.Env // for what is reported
 	d := director{options: o, born: p.born, network: p.network, out: p.Stdout}
-	if o.log != "" {
+	if o.log != "" && verb != "status" && !o.dryRun { // those do nothing, and answer who asks
 		f, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 		if err != nil {
 			return p.Report(err)

@@ -501,6 +501,7 @@ func TestMistakes(t *testing.T) {
 		{"", verb("keepalived", "-dev", "eth0", "-vrrp", "4"), "-vrrp 4 is neither 2 nor 3"},
 		{"", verb("keepalived", "-dev", "eth0", "-vrrp", "2", "-advert", "500ms"), "a multiple of 1s"},
 		{"", verb("keepalived", "-dev", "eth0", "-rules", "/a b"), `"/a b" cannot be written`},
+		{"", verb("keepalived", "-dev", "eth0", "-name", "a#b"), `"a#b" cannot be written`},
 		{"", verb("keepalived", "-dev", "eth0", "-program", "failover"), `path "failover" does not begin with a slash`},
 		{"", verb("keepalived", "-dev", "eth0", "-rules", "rules"), `path "rules" does not begin with a slash`},
 		{"", []string{"keepalived", "-dev", "eth0", "-vip", "2001:db8::1", "-vrrp", "2"}, "-vrrp 2 cannot do IPv6"},
@@ -524,6 +525,45 @@ func TestMistakes(t *testing.T) {
 		if status, _, errs := run(t, memory, verb("backup", "-rules", rulesFile(t, text))...); status != setup.ExitError || !strings.Contains(errs, want) {
 			t.Errorf("rules %q: status %d, %q; want %q", text, status, errs, want)
 		}
+	}
+}
+
+// What somebody asks for is answered, and not written into the log, which is of what is done.
+func TestNotLogged(t *testing.T) {
+	dir := t.TempDir()
+	kernel, log := "memory:"+filepath.Join(dir, "kernel"), filepath.Join(dir, "log")
+	flags := []string{"-vip", "192.0.2.10", "-rules", rulesFile(t, rules), "-log", log}
+	if status, out, errs := run(t, kernel, append([]string{"backup"}, flags...)...); status != setup.ExitOK || out != "" || errs != "" {
+		t.Fatalf("status %d, %q, %q", status, out, errs)
+	}
+	before, err := os.ReadFile(log)
+	if err != nil || !strings.Contains(string(before), "add service TCP 192.0.2.10:80 wlc\n") {
+		t.Fatalf("the log is %q, %v", before, err)
+	}
+	for _, words := range [][]string{{"status"}, {"status", "-json"}, {"master", "-n"}} {
+		if status, out, errs := run(t, kernel, append(words, flags...)...); status != setup.ExitOK || out == "" || errs != "" {
+			t.Errorf("%v: status %d, %q, %q", words, status, out, errs)
+		}
+	}
+	if after, err := os.ReadFile(log); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the log is %q, %v", after, err)
+	}
+}
+
+// A record that a crash has cut off does not keep a director from serving.
+func TestBrokenRecord(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "failover-lvs.json"), []byte(`{"state": "BAC`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kernel := "memory:" + filepath.Join(dir, "kernel")
+	flags := []string{"-vip", "192.0.2.10", "-rules", rulesFile(t, rules)}
+	status, out, errs := run(t, kernel, append([]string{"master"}, flags...)...)
+	if status != setup.ExitOK || !strings.Contains(out, "add service") || !strings.Contains(errs, "warning") {
+		t.Fatalf("status %d, %q, %q", status, out, errs)
+	}
+	if status, out, errs := run(t, kernel, append([]string{"status"}, flags...)...); status != setup.ExitOK || !strings.HasPrefix(out, "MASTER since") {
+		t.Errorf("status %d, %q, %q", status, out, errs)
 	}
 }
 
