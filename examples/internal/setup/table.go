@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvsadm"
@@ -37,25 +39,41 @@ func (t *Table) Start(ctx context.Context) (Action, error) {
 	for _, s := range steps {
 		fmt.Fprintln(&text, "ipvsadm", s.do)
 	}
-	undo := func(ctx context.Context, steps []step) error {
-		var errs []error
-		for _, s := range slices.Backward(steps) {
-			errs = append(errs, s.undo.Apply(ctx, t.Client))
-		}
-		return errors.Join(errs...)
-	}
 	return Action{
 		Text: text.String(),
 		Do: func(ctx context.Context) error {
 			for i, s := range steps {
 				if err := s.do.Apply(ctx, t.Client); err != nil {
-					return errors.Join(err, undo(context.WithoutCancel(ctx), steps[:i]))
+					ctx := context.WithoutCancel(ctx)
+					return errors.Join(err, t.undoUnsure(ctx, s, err), t.undo(ctx, steps[:i]))
 				}
 			}
 			return nil
 		},
-		Undo: func(ctx context.Context) error { return undo(ctx, steps) },
+		Undo: func(ctx context.Context) error { return t.undo(ctx, steps) },
 	}, nil
+}
+
+func (t *Table) undo(ctx context.Context, steps []step) error {
+	var errs []error
+	for _, s := range slices.Backward(steps) {
+		errs = append(errs, s.undo.Apply(ctx, t.Client))
+	}
+	return errors.Join(errs...)
+}
+
+// noBuffers is Linux's number for an answer that was lost.
+const noBuffers syscall.Errno = 105
+
+// undoUnsure takes back a step of which no answer has come, as it may have been done nevertheless.
+func (t *Table) undoUnsure(ctx context.Context, s step, failure error) error {
+	if op, ok := errors.AsType[*ipvs.OpError](failure); ok && op.Errno != 0 && op.Errno != noBuffers {
+		return nil // refused
+	}
+	if err := s.undo.Apply(ctx, t.Client); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (t *Table) plan(ctx context.Context) ([]step, error) {
@@ -139,12 +157,8 @@ func (t *Table) findings(table ipvsadm.Table) (list []Finding) {
 	if t.Service.Scheduler != "" && s.Scheduler != t.Service.Scheduler {
 		add(sets, "the scheduler is %s and not %s", s.Scheduler, t.Service.Scheduler)
 	}
-	if t.Service.Timeout != 0 && s.Timeout != t.Service.Timeout {
-		have := "off"
-		if s.Timeout != 0 {
-			have = s.Timeout.String()
-		}
-		add(sets, "persistence is %s and not %v", have, t.Service.Timeout)
+	if have, want := persistence(s.Service), persistence(t.Service); have != want {
+		add(sets, "persistence is %s and not %s", have, want)
 	}
 	serving := false
 	for _, have := range s.Destinations {
@@ -177,6 +191,14 @@ func (t *Table) findings(table ipvsadm.Table) (list []Finding) {
 		add("raise a weight, or add one", "no real server has a weight above 0, and new clients are refused")
 	}
 	return list
+}
+
+// persistence says how long a client stays with its server.
+func persistence(s ipvs.Service) string {
+	if s.Flags&ipvs.Persistent == 0 {
+		return "off"
+	}
+	return s.Timeout.String()
 }
 
 // others returns the other services of the namespace that match.

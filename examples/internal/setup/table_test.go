@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -65,6 +66,38 @@ func TestTableFailure(t *testing.T) {
 	}
 }
 
+// A step whose answer does not come is taken back too, whether the kernel has done it or not.
+func TestTableLostAnswer(t *testing.T) {
+	for _, op := range []string{"add service", "add destination", "set destination", "set service"} {
+		k, c := ipvstest.Start(t, nil)
+		first := newTable(t, c, "10.0.0.1=5", ipvs.Route)
+		first.Service.Scheduler = "rr"
+		if op == "add service" {
+			first.Service.ID.Addr = netip.MustParseAddrPort("192.0.2.11:80")
+		}
+		a, err := first.Start(t.Context())
+		if err == nil {
+			err = a.Do(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := rules(t, c)
+		if a, err = newTable(t, c, "10.0.0.1,10.0.0.2", ipvs.Route).Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Inject(ipvstest.Fault{Op: op, Nth: 1, Lost: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Do(t.Context()); err == nil {
+			t.Fatalf("%s: start succeeds", op)
+		}
+		if diff := cmp.Diff(before, rules(t, c)); diff != "" {
+			t.Errorf("%s: left behind (-before +after):\n%s", op, diff)
+		}
+	}
+}
+
 // Undo of a second start goes back to the first.
 func TestTableUndo(t *testing.T) {
 	_, c := ipvstest.Start(t, nil)
@@ -98,7 +131,7 @@ func TestTableFindings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := newTable(t, c, "10.0.0.1,10.0.0.2,10.0.0.3", ipvs.Route)
-	want.Service.Scheduler = "rr"
+	want.Service.Scheduler, want.Service.Flags, want.Service.Timeout = "rr", ipvs.Persistent, 300*time.Second
 	l, err := want.Check(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -113,6 +146,7 @@ func TestTableFindings(t *testing.T) {
 		"10.0.0.2:80 is forwarded by Masq and not by Route: ipvsadm -e -t 192.0.2.10:80 -r 10.0.0.2:80 -g -w 1",
 		`10.0.0.3:80 is not in the table: "dr start" adds it`,
 		"10.0.0.4:80 is forwarded by Masq and not by Route: ipvsadm -e -t 192.0.2.10:80 -r 10.0.0.4:80 -g -w 1",
+		`persistence is off and not 5m0s: "dr start" sets it`,
 		`the scheduler is wlc and not rr: "dr start" sets it`,
 	}, got); diff != "" {
 		t.Fatalf("findings (-want +got):\n%s", diff)
