@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Part is one thing that a machine's role consists of, such as its entries in the table or a bound address.
@@ -102,9 +103,17 @@ func undo(ctx context.Context, out io.Writer, done []Action) error {
 	return errors.Join(errs...)
 }
 
-// Stop stops the parts in reverse order, and all that can be even if one fails. When the context ends it stops between two
-// parts; stopping again does the rest. With dry set it only shows what would be done.
+// stopTimeout bounds what goes on after the context has ended.
+const stopTimeout = 2 * time.Minute
+
+// Stop stops the parts in reverse order, and all that can be even if one fails. Once begun it goes on to the end, also when
+// the context ends meanwhile, so that no half of a role remains. With dry set it only shows what would be done.
 func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
 	var errs []error
 	idle := true
 	for _, p := range slices.Backward(parts) {
@@ -114,9 +123,6 @@ func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
 			err = a.run(ctx, out, dry)
 		}
 		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	err := errors.Join(errs...)
 	if err == nil && idle {

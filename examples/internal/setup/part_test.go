@@ -57,6 +57,22 @@ func (f *fakePart) set(findings []Finding, fail error) {
 	f.look.Findings, f.fail = findings, fail
 }
 
+// interrupting ends the context while the part is stopped, and fails if that is felt.
+type interrupting struct {
+	Part
+	interrupt context.CancelFunc
+}
+
+func (i interrupting) Stop(ctx context.Context) (Action, error) {
+	a, err := i.Part.Stop(ctx)
+	do := a.Do
+	a.Do = func(ctx context.Context) error {
+		i.interrupt()
+		return errors.Join(do(ctx), ctx.Err())
+	}
+	return a, err
+}
+
 func TestStartStop(t *testing.T) {
 	broken := errors.New("broken")
 	tests := map[string]struct {
@@ -92,14 +108,23 @@ func TestStartStop(t *testing.T) {
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
 			log:   []string{"stop c", "stop b", "stop a"}, out: "stop c\nstop b\nstop a\n", err: broken,
 		},
-		"interrupted stop": {
-			parts: []*fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
+		"stop interrupted before": {
+			parts: []*fakePart{{name: "a"}},
 			run: func(ctx context.Context, p []Part, b *bytes.Buffer) error {
 				ctx, cancel := context.WithCancel(ctx)
 				cancel()
 				return Stop(ctx, b, p, false)
 			},
-			log: []string{"stop b"}, out: "stop b\n", err: context.Canceled,
+			err: context.Canceled,
+		},
+		"stop interrupted meanwhile goes on": {
+			parts: []*fakePart{{name: "a"}, {name: "b"}},
+			run: func(ctx context.Context, p []Part, b *bytes.Buffer) error {
+				ctx, cancel := context.WithCancel(ctx)
+				p = append(p, interrupting{p[1], cancel})
+				return Stop(ctx, b, p, false)
+			},
+			log: []string{"stop b", "stop b", "stop a"}, out: "stop b\nstop b\nstop a\n",
 		},
 		"interrupted start takes back": {
 			parts: []*fakePart{{name: "a"}, {name: "b", fail: context.Canceled}},
@@ -166,10 +191,13 @@ func TestWatch(t *testing.T) {
 		go func() { result <- Watch(ctx, &out, []Part{p}, time.Second) }()
 		wait := func() { time.Sleep(1500 * time.Millisecond); synctest.Wait() }
 		wait()
-		p.set([]Finding{{"it is bad", "mend it"}}, nil)
+		bad := []Finding{{"it is bad", "mend it"}}
+		p.set(bad, nil)
 		wait()
 		wait()
 		p.set(nil, errors.New("no look"))
+		wait()
+		p.set(bad, nil) // not mended by a look that failed
 		wait()
 		p.set(nil, nil)
 		wait()
@@ -184,7 +212,7 @@ func TestWatch(t *testing.T) {
 			}
 			lines = append(lines, strings.TrimSpace(line))
 		}
-		want := []string{"X", "! it is bad: mend it", "! no look", "mended: it is bad: mend it", "mended: no look"}
+		want := []string{"X", "! it is bad: mend it", "! no look", "mended: no look", "mended: it is bad: mend it"}
 		if diff := cmp.Diff(want, lines); diff != "" {
 			t.Fatalf("output (-want +got):\n%s", diff)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,16 +50,17 @@ func collect(looks []Look) (findings []Finding, notes []string) {
 }
 
 func writeText(out io.Writer, looks []Look, findings []Finding, notes []string) error {
+	var text strings.Builder
 	for _, l := range looks {
-		fmt.Fprint(out, l.Text)
+		text.WriteString(l.Text)
 	}
 	for _, n := range notes {
-		fmt.Fprintln(out, "-", n)
+		fmt.Fprintln(&text, "-", n)
 	}
-	var err error
 	for _, f := range findings {
-		_, err = fmt.Fprintln(out, "!", f)
+		fmt.Fprintln(&text, "!", f)
 	}
+	_, err := io.WriteString(out, text.String())
 	return err
 }
 
@@ -85,7 +87,8 @@ func Watch(ctx context.Context, out io.Writer, parts []Part, interval time.Durat
 	if err := writeText(out, looks, findings, notes); err != nil {
 		return err
 	}
-	last := texts(findings)
+	found := texts(findings)
+	last := found
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -101,10 +104,11 @@ func Watch(ctx context.Context, out io.Writer, parts []Part, interval time.Durat
 		if ctx.Err() != nil {
 			continue
 		}
-		findings, _ := collect(looks)
-		now := texts(findings)
-		if err != nil {
-			now = []string{err.Error()}
+		now := append(slices.Clone(found), fmt.Sprint(err)) // what cannot be seen is not mended
+		if err == nil {
+			findings, _ := collect(looks)
+			found = texts(findings)
+			now = found
 		}
 		if err := drift(out, last, now); err != nil {
 			return err
@@ -122,17 +126,19 @@ func texts(findings []Finding) []string {
 }
 
 // drift prints what has come and what has gone between two looks.
-func drift(out io.Writer, before, after []string) (err error) {
+func drift(out io.Writer, before, after []string) error {
+	var text strings.Builder
 	stamp := time.Now().Format(time.TimeOnly)
 	for _, f := range after {
 		if !slices.Contains(before, f) {
-			_, err = fmt.Fprintln(out, stamp, "!", f)
+			fmt.Fprintln(&text, stamp, "!", f)
 		}
 	}
 	for _, f := range before {
 		if !slices.Contains(after, f) {
-			_, err = fmt.Fprintln(out, stamp, "mended:", f)
+			fmt.Fprintln(&text, stamp, "mended:", f)
 		}
 	}
+	_, err := io.WriteString(out, text.String())
 	return err
 }
