@@ -2,6 +2,7 @@ package ipvstest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/netip"
@@ -25,7 +26,10 @@ type controller struct {
 func (c *controller) step(ctx context.Context) error {
 	for _, server := range c.servers {
 		d, err := c.client.Destination(ctx, c.service, server)
-		known := err == nil
+		known := !errors.Is(err, ipvs.ErrNoDestination)
+		if known && err != nil { // not to know is not to know that it is gone
+			return err
+		}
 		switch healthy := c.healthy(server); {
 		case healthy && known && d.Weight == 0:
 			d.Weight = 1

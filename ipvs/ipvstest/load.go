@@ -77,7 +77,8 @@ func LoadSysctls(d *sim.Director, root fs.FS) error {
 // destinations, which schedulers go by; the order of services follows [Config.HashKey]. Synchronisation daemons are not
 // started: the devices that they use are not there.
 //
-// The error is what the kernel answered to the changes that it refused. The others have been made.
+// A ruleset that is not well formed is refused and changes nothing. Otherwise the error is what the kernel answered to the
+// changes that it refused; the others have been made.
 func (n *Namespace) Load(rules ipvs.Ruleset) error {
 	c, err := n.Client()
 	if err != nil {
@@ -85,6 +86,10 @@ func (n *Namespace) Load(rules ipvs.Ruleset) error {
 	}
 	defer func() { _ = c.Close() }()
 	ctx := context.Background()
+	rules.Daemons = nil
+	if _, err := c.Apply(ctx, rules, &ipvs.ApplyOptions{DryRun: true}); err != nil {
+		return fmt.Errorf("ipvstest: load: %w", err)
+	}
 	if rules.Services != nil {
 		if err := c.Flush(ctx); err != nil {
 			return err

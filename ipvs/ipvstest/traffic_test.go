@@ -243,12 +243,16 @@ func TestLoad(t *testing.T) {
 	}
 	bad := rules("rr")
 	bad.Services[0].Destinations[0].Weight = 1 << 31
-	k, _ := ipvstest.Start(t, nil)
+	k, c := ipvstest.Start(t, nil)
+	must(t, k.Namespace("").Load(rules("wrr")))
 	if _, err := ipvstest.NewDirector(bad, nil); !errors.Is(err, sim.ErrRange) {
 		t.Errorf("a weight out of range: %v", err)
 	}
 	if err := k.Namespace("").Load(bad); err == nil {
 		t.Error("a weight out of range is loaded")
+	}
+	if left, err := c.Ruleset(t.Context()); err != nil || !left.Equal(rules("wrr")) {
+		t.Errorf("refused rules have changed the table: %v, %v", left, err)
 	}
 }
 
