@@ -103,7 +103,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	)
 	fs := flag.NewFlagSet("apply", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	dump := fs.Bool("dump", false, "write the table as JSON, change nothing")
+	dump := fs.Bool("dump", false, "write the table, as JSON unless -format says ipvsadm; change nothing")
 	format := fs.String("format", "", "print changes as `text`, json or ipvsadm, and the table (-dump) as json or ipvsadm")
 	asJSON := fs.Bool("json", false, "the same as -format json")
 	fs.BoolVar(&opts.DryRun, "n", false, "only show what would be done")
@@ -118,7 +118,14 @@ func (p *program) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(p.stderr, "apply: "+format+"\n", args...)
 		return exitUsage
 	}
-	switch err := fs.Parse(args); {
+	err := fs.Parse(args)
+	idle := "" // a flag that says nothing about a dump
+	fs.Visit(func(f *flag.Flag) {
+		if !slices.Contains([]string{"dump", "format", "json", "netns"}, f.Name) {
+			idle = f.Name
+		}
+	})
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintln(p.stdout, "usage: apply [flags] FILE    (- is the standard input)")
 		fs.SetOutput(p.stdout)
@@ -134,6 +141,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return mistake("-format %q: text, json or ipvsadm", *format)
 	case *dump && *format == "text":
 		return mistake("-dump writes json or ipvsadm")
+	case *dump && idle != "":
+		return mistake("-%s has no effect with -dump", idle)
+	case opts.KeepExtra && opts.Quiesce:
+		return mistake("-keep-extra and -quiesce exclude each other")
 	case !*dump && fs.NArg() != 1:
 		return mistake("one file is needed; \"apply -h\" shows the flags")
 	}
@@ -205,7 +216,13 @@ func (p *program) read(ctx context.Context, name string) (ipvs.Ruleset, error) {
 func readJSON(_ context.Context, text []byte) (want ipvs.Ruleset, err error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
-	return want, dec.Decode(&want)
+	if err := dec.Decode(&want); err != nil {
+		return ipvs.Ruleset{}, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return ipvs.Ruleset{}, fmt.Errorf("offset %d: something follows the rules", dec.InputOffset())
+	}
+	return want, nil
 }
 
 // readRules runs the rules on a kernel in memory and takes the table that they make, so that lines that edit and delete

@@ -129,12 +129,15 @@ func TestMistakes(t *testing.T) {
 		{"", []string{"-format", "xml", "-"}, exitUsage, `-format "xml": text, json or ipvsadm`},
 		{"", []string{"-json", "-format", "text", "-"}, exitUsage, "exclude each other"},
 		{"", []string{"-dump", "-format", "text"}, exitUsage, "json or ipvsadm"},
+		{"", []string{"-dump", "-owned", "192.0.2.0/24"}, exitUsage, "-owned has no effect with -dump"},
+		{"", []string{"-keep-extra", "-quiesce", "-"}, exitUsage, "exclude each other"},
 		{"", []string{"-owned", "x", "-"}, exitUsage, "not a network"},
 		{"", []string{"/no/such/file"}, exitError, "no such file"},
 		{"-A -t 192.0.2.1:80\n-A -t 192.0.2.1:80\n", []string{"-"}, exitError, "standard input: line 2: ipvs: add service TCP 192.0.2.1:80: service exists"},
 		{"-A -t 192.0.2.1:80\n-Q\n", []string{"-"}, exitError, "2"},
 		{"-L\n", []string{"-"}, exitError, "command changes nothing"},
 		{`{"service": []}`, []string{"-"}, exitError, `unknown field "service"`},
+		{`{"services": []} {"services": []}`, []string{"-"}, exitError, "something follows the rules"},
 		{"-A -t 192.0.2.1:80\n", []string{"-owned", "10.0.0.0/8", "-"}, exitError, "TCP 192.0.2.1:80 belongs to somebody else"},
 	}
 	for _, tt := range tests {
