@@ -11,7 +11,10 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -160,6 +163,8 @@ func TestDNSCheck(t *testing.T) {
 			return dnsReply(q, 3, dnsA)
 		case name == "e":
 			return dnsReply(q, 0, dnsA)
+		case name == "c":
+			return dnsReply(q, 0, 5, []byte{1, 'x', 0})
 		case name == "i":
 			r := dnsReply(q, 0, dnsA, v4)
 			r[0]++
@@ -180,6 +185,7 @@ func TestDNSCheck(t *testing.T) {
 		"AAAA":         {`{"type": "dns", "name": "www.example", "answer": "2001:db8::1"}`, ""},
 		"NXDOMAIN":     {`{"type": "dns", "name": "n.example"}`, "the server answers: no such name"},
 		"empty":        {`{"type": "dns", "name": "e.example"}`, "the server has no such record"},
+		"only CNAME":   {`{"type": "dns", "name": "c.example"}`, "the server has no such record"},
 		"other number": {`{"type": "dns", "name": "i.example"}`, "not an answer to the question"},
 		"a question":   {`{"type": "dns", "name": "q.example"}`, "not an answer to the question"},
 		"short":        {`{"type": "dns", "name": "s.example"}`, "the answer is cut off"},
@@ -215,7 +221,7 @@ func FuzzDNSAnswer(f *testing.F) {
 	f.Add(dnsReply(q, 3, dnsA))
 	f.Add(q)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		addrs, err := dnsAnswer(7, b)
+		addrs, err := dnsAnswer(7, dnsA, b)
 		if err == nil && (binary.BigEndian.Uint16(b) != 7 || b[2]&dnsResponse == 0 || b[3]&15 != 0) || err != nil && addrs != nil && len(b) < dnsHeader {
 			t.Errorf("%v, %v of %x", addrs, err, b)
 		}
@@ -252,7 +258,26 @@ func TestCommandCheck(t *testing.T) {
 			t.Errorf("%s: it took %v", name, d)
 		}
 	}
-	_, failure := once(t, `{"type": "command", "command": ["/nonexistent"]}`, "10.0.0.2:53")
+	// What a check that takes too long has started ends with it, and lets go of the pipe.
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if out, err := exec.Command("mkfifo", fifo).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	pipe, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	_, failure := once(t, fmt.Sprintf(`{"type": "command", "command": ["/bin/sh", "-c", "sleep 60 3>%s; true"], "timeout": "500ms"}`, fifo), "10.0.0.2:53")
+	expect(t, "hangs", failure, "no answer within 500ms")
+	if err := pipe.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(pipe); err != nil {
+		t.Errorf("what the check has started goes on: %v", err)
+	}
+
+	_, failure = once(t, `{"type": "command", "command": ["/nonexistent"]}`, "10.0.0.2:53")
 	expect(t, "no program", failure, "no such file")
 }
 

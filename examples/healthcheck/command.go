@@ -14,7 +14,8 @@ type commandCheck struct{ args []string }
 
 func (c commandCheck) check(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
-	cmd.WaitDelay = 100 * time.Millisecond // what the program has started may hold its output open
+	endTogether(cmd)
+	cmd.WaitDelay = 100 * time.Millisecond // what the program has left running may hold its output open
 	var out, errs limited
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	// Status 0 is good, whatever the program left running.

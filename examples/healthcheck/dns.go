@@ -24,7 +24,7 @@ func (c dnsCheck) check(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	addrs, err := dnsAnswer(id, answer)
+	addrs, err := dnsAnswer(id, dnsRecords[c.Check.Record], answer)
 	if err == nil && c.Check.Answer.IsValid() && !slices.Contains(addrs, c.Check.Answer) {
 		err = fmt.Errorf("the answer has %v and not %v", addrs, c.Check.Answer)
 	}
@@ -69,9 +69,9 @@ func dnsQuery(id uint16, name, record string) ([]byte, error) {
 
 var dnsStatus = map[byte]string{1: "format error", 2: "server failure", 3: "no such name", 4: "not implemented", 5: "refused"}
 
-// dnsAnswer reads an answer to the question of that number: it has records and no error. The addresses among them are
-// returned.
-func dnsAnswer(id uint16, b []byte) (addrs []netip.Addr, err error) {
+// dnsAnswer reads an answer to the question of that number: it has records of the kind, and no error. The addresses among them
+// are returned.
+func dnsAnswer(id, kind uint16, b []byte) (addrs []netip.Addr, err error) {
 	errShort := errors.New("the answer is cut off")
 	switch {
 	case len(b) < dnsHeader:
@@ -85,9 +85,7 @@ func dnsAnswer(id uint16, b []byte) (addrs []netip.Addr, err error) {
 		return nil, fmt.Errorf("the server answers with error %d", b[3]&15)
 	}
 	questions, answers := int(binary.BigEndian.Uint16(b[4:])), int(binary.BigEndian.Uint16(b[6:]))
-	if answers == 0 {
-		return nil, errors.New("the server has no such record")
-	}
+	found := false
 	rest, ok := b[dnsHeader:], true
 	for range questions {
 		if rest, ok = skipName(rest); !ok || len(rest) < 4 {
@@ -99,14 +97,18 @@ func dnsAnswer(id uint16, b []byte) (addrs []netip.Addr, err error) {
 		if rest, ok = skipName(rest); !ok || len(rest) < 10 {
 			return nil, errShort
 		}
-		kind, size := binary.BigEndian.Uint16(rest), int(binary.BigEndian.Uint16(rest[8:]))
+		is, size := binary.BigEndian.Uint16(rest), int(binary.BigEndian.Uint16(rest[8:]))
 		if rest = rest[10:]; len(rest) < size {
 			return nil, errShort
 		}
-		if addr, isAddr := netip.AddrFromSlice(rest[:size]); isAddr && (kind == dnsA && size == 4 || kind == dnsAAAA && size == 16) {
+		found = found || is == kind // another name of the server's, CNAME, comes before, and may be all there is
+		if addr, isAddr := netip.AddrFromSlice(rest[:size]); isAddr && (is == dnsA && size == 4 || is == dnsAAAA && size == 16) {
 			addrs = append(addrs, addr)
 		}
 		rest = rest[size:]
+	}
+	if !found {
+		return nil, errors.New("the server has no such record")
 	}
 	return addrs, nil
 }
