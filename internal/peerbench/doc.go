@@ -10,9 +10,10 @@
 // the kernel or outside, and repeated runs differ by less than three per cent. Elsewhere it prints nanoseconds of a
 // clock that everything else on the machine disturbs.
 //
-// Each method runs in a process of its own, with a network namespace of its own in which lo is up, twice: once on the
-// clock and once with its system calls counted by ptrace, without those of Go's scheduler. After it ran the table is read back and compared with what it
-// ought to be; a list is compared with what was put there. What a method needs before it starts (a socket, a
-// family number, the typed values or the rule file to send) does not count; what it does afterwards does, page faults and
-// garbage collection included. For programs the count is from fork to exit.
+// Each method runs in processes of its own, with a network namespace of their own in which lo is up: twice on the clock
+// (-runs), of which the smaller count is printed, and once with its system calls counted by ptrace, without those of Go's
+// scheduler. After it ran the table is read back and compared with what it ought to be; a list is compared with what was put
+// there. What a method needs before it starts (a socket, a family number, the typed values or the rule file to send) does
+// not count; what it does afterwards does, page faults and garbage collection included. For programs the count is from fork
+// to exit.
 package main

@@ -59,6 +59,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if o.method >= 0 {
 		return child(ctx, o, out)
 	}
+	if o.only != "" {
+		for name := range strings.SplitSeq(o.only, ",") {
+			if !slices.ContainsFunc(methods, func(m method) bool { return m.row == name }) {
+				return fmt.Errorf("-only %q: there is no such row", name)
+			}
+		}
+	}
 	return parent(ctx, o, out)
 }
 

@@ -147,4 +147,7 @@ func TestMethods(t *testing.T) {
 	if err := run(context.Background(), []string{"-method", fmt.Sprint(len(methods))}, &bytes.Buffer{}); err == nil {
 		t.Error("a method that does not exist")
 	}
+	if err := run(context.Background(), []string{"-only", "create,lists"}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), `"lists"`) {
+		t.Errorf("a row that does not exist: %v", err)
+	}
 }

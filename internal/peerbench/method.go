@@ -332,7 +332,7 @@ func (b *bench) mobyDiff(have []mobyService) (changes int) {
 		delete(old, k)
 		for _, d := range w.dests {
 			i := slices.IndexFunc(h.dests, func(e *moby.Destination) bool { return e.Port == d.Port && e.Address.Equal(d.Address) })
-			if b.table.dests > 100 && i < 0 || i < 0 || h.dests[i].Weight != d.Weight || h.dests[i].ConnectionFlags != d.ConnectionFlags {
+			if i < 0 || h.dests[i].Weight != d.Weight || h.dests[i].ConnectionFlags != d.ConnectionFlags {
 				changes++
 			}
 		}
