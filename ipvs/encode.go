@@ -186,8 +186,8 @@ func appendDestinationID(b []byte, addr netip.AddrPort) []byte {
 }
 
 // appendDestination appends the nest of a destination with its whole configuration, which was checked, and with its
-// address in canonical form. The family is always sent: without it the kernel takes an IPv4 address in an IPv6 service for four bytes of an
-// IPv6 one. Tunnel options are sent if there are any, so that kernels that do not know them serve IPIP.
+// address in canonical form. The family is always sent: without it the kernel takes an IPv4 address in an IPv6 service for
+// four bytes of an IPv6 one. Tunnel options are sent if there are any, so that kernels that do not know them serve IPIP.
 func appendDestination(b []byte, d *Destination, addr netip.AddrPort) []byte {
 	b = extend(b, destinationSize)
 	start := len(b) - destinationSize

@@ -21,7 +21,7 @@ import (
 // The operation's text is in the lossless form: a [Parser] with Lossless reads it as the same operation, and so does
 // ipvsadm if what it says could have been said there; see [Operation]. FromChange reports false for what no line can say: an
 // edit that leaves some flags of a service as they are (FlagMask), a weight or threshold above 2147483647, a time with a
-// fraction of a second, an IPv6 mask with holes, a name with a blank, no address, and the zero kind.
+// fraction of a second, an IPv6 mask with holes, a name with a blank, no address, no scheduler, and the zero kind.
 func FromChange(c ipvs.Change) (Operation, bool) {
 	var op Operation
 	switch c.Kind {

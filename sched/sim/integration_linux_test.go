@@ -461,10 +461,11 @@ func (p *pair) timeouts(tcp, fin, udp time.Duration) {
 }
 
 // TestIntegrationDifferential lets random traces run on the kernel and on the simulator, and compares all connections with
-// their states and destinations, and all counters, which a kernel in memory must show in the same way: TCP with and without secure_tcp, UDP, SCTP and SIP over UDP, IPv4 in every
-// other trace and IPv6 in those between. A server of the SIP service sends nothing but replies: with what it began itself the
-// kernel makes a template for its peer, of which there is no model. A trace is so short that no timer fires in it; SCTP connections do not stay in a
-// state that ends after four seconds.
+// their states and destinations, and all counters, which a kernel in memory must show in the same way: TCP with and without
+// secure_tcp, UDP, SCTP and SIP over UDP, IPv4 in every other trace and IPv6 in those between. A server of the SIP service
+// sends nothing but replies: with what it began itself the kernel makes a template for its peer, of which there is no
+// model. A trace is so short that no timer fires in it; SCTP connections do not stay in a state that ends after four
+// seconds.
 func TestIntegrationDifferential(t *testing.T) {
 	nstest.RequireKernel(t)
 	pin(t)
