@@ -15,8 +15,8 @@ type console struct {
 
 // consoleTail is how much of the console is kept, in bytes, and maxConsoleLines how many lines of it are shown.
 const (
-	consoleTail     = 16 << 10
-	maxConsoleLines = 60
+	consoleTail     = 32 << 10
+	maxConsoleLines = 200 // an oops has some 120
 )
 
 func (c *console) Write(b []byte) (int, error) {

@@ -194,6 +194,7 @@ func (cfg *guestConfig) run(port *port) (int, error) {
 	if err := loopbackUp(); err != nil {
 		return 0, err
 	}
+	warmUp()
 	_ = unix.Sethostname([]byte("vm"))
 	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 16, Max: 1 << 20})
 	modprobePath := ""

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// warmUp opens a connection over loopback and closes it. The first use of some of the kernel's hashes makes it rewrite its
+// own instructions a moment later; an emulated processor that is executing them just then can trap on a breakpoint that is
+// gone already, and the kernel panics. While nothing else runs, nothing of the kind happens.
+func warmUp() {
+	connect(unix.AF_INET, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	connect(unix.AF_INET6, &unix.SockaddrInet6{Addr: [16]byte{15: 1}})
+	time.Sleep(50 * time.Millisecond)
+}
+
+// connect makes a TCP connection to an address of this machine and aborts it, and sends a UDP datagram. A kernel without the
+// family has nothing to be warmed up.
+func connect(family int, addr unix.Sockaddr) {
+	for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
+		server, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		defer unix.Close(server)
+		client, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		defer unix.Close(client)
+		if unix.Bind(server, addr) != nil {
+			return
+		}
+		if kind == unix.SOCK_STREAM && (unix.Listen(server, 1) != nil ||
+			unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) != nil) {
+			return
+		}
+		bound, err := unix.Getsockname(server)
+		if err != nil || unix.Connect(client, bound) != nil {
+			return
+		}
+		_, _ = unix.Write(client, []byte{0})
+	}
+}
