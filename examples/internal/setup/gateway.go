@@ -33,7 +33,8 @@ func list(netns string, like netip.Addr) ([]Route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}
-		if r.table == tableMain && r.kind == rtnUnicast {
+		// A kernel without IPv6 answers with the routes of the other families.
+		if r.table == tableMain && r.kind == rtnUnicast && r.Dst.Addr().Is4() == like.Is4() {
 			routes = append(routes, r)
 		}
 	}
@@ -43,7 +44,8 @@ func list(netns string, like netip.Addr) ([]Route, error) {
 // Gateway is the part of a NAT real server that sends the answers to the clients through the director.
 //
 // Routes that are there stay. Where there is one for the very network of the clients already, such as another default
-// route, the new ones are for its two halves: the kernel prefers them, and removing them brings the old one back.
+// route, the new ones are for its two halves, or their halves: the kernel prefers them, and removing them brings the old
+// one back.
 type Gateway struct {
 	NetNS   string
 	Program string         // its name, for advice
@@ -78,14 +80,18 @@ func (c change) apply(netns string) error {
 // plan compares the routes with what is wanted.
 func plan(routes []Route, clients []netip.Prefix, gateway netip.Addr) (changes []change) {
 	var wanted []netip.Prefix
-	for _, p := range clients {
-		switch i := slices.IndexFunc(routes, func(r Route) bool { return r.Dst == p && r.protocol != protocolLVS }); {
-		case i < 0:
-			wanted = append(wanted, p)
-		case routes[i].Gateway != gateway:
-			wanted = append(wanted, halves(p)...)
+	var want func(list []netip.Prefix)
+	want = func(list []netip.Prefix) {
+		for _, p := range list {
+			switch i := slices.IndexFunc(routes, func(r Route) bool { return r.Dst == p && r.protocol != protocolLVS }); {
+			case i < 0 && !slices.Contains(wanted, p):
+				wanted = append(wanted, p)
+			case i >= 0 && routes[i].Gateway != gateway:
+				want(halves(p))
+			}
 		}
 	}
+	want(clients)
 	for _, r := range routes {
 		if r.protocol == protocolLVS && (r.Gateway != gateway || !slices.Contains(wanted, r.Dst)) {
 			changes = append(changes, change{false, r.Dst, r.Gateway})
@@ -177,6 +183,9 @@ func (g *Gateway) Check(context.Context) (Look, error) {
 			r, err := Lookup(g.NetNS, a)
 			w := way{p, r.Gateway}
 			mend := fmt.Sprintf("%q adds a route", g.Program+" start")
+			if p.IsSingleIP() && err == nil {
+				mend += "; if there is another for that address alone, take that away before"
+			}
 			switch {
 			case err != nil:
 				l.Findings = append(l.Findings, Finding{fmt.Sprintf("clients such as %v cannot be answered: %v", a, err), mend})

@@ -28,8 +28,14 @@ func TestGatewayPlan(t *testing.T) {
 		"another director before":  {[]Route{route("0.0.0.0/0", other, protocolLVS)}, []netip.Prefix{all}, "delete 0.0.0.0/0 via 10.1.0.254, add 0.0.0.0/0 via 10.1.0.1"},
 		"clients on the same link": {[]Route{route("10.1.0.0/24", netip.Addr{}, 2)}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, "add 10.1.0.0/25 via 10.1.0.1, add 10.1.0.128/25 via 10.1.0.1"},
 		"one client":               {nil, []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}, "add 10.1.0.7/32 via 10.1.0.1"},
-		"stop":                     {[]Route{route("0.0.0.0/0", other, 3), route("0.0.0.0/1", director, protocolLVS)}, nil, "delete 0.0.0.0/1 via 10.1.0.1"},
-		"IPv6":                     {[]Route{route("::/0", netip.MustParseAddr("fd00::9"), 3)}, []netip.Prefix{all6}, "add ::/1 via 10.1.0.1, add 8000::/1 via 10.1.0.1"},
+		"named twice":              {nil, []netip.Prefix{all, all}, "add 0.0.0.0/0 via 10.1.0.1"},
+		"a half is taken": {
+			[]Route{route("0.0.0.0/0", other, 3), route("128.0.0.0/1", other, 3)}, []netip.Prefix{all},
+			"add 0.0.0.0/1 via 10.1.0.1, add 128.0.0.0/2 via 10.1.0.1, add 192.0.0.0/2 via 10.1.0.1",
+		},
+		"one client is taken": {[]Route{route("10.9.0.7/32", other, 3)}, []netip.Prefix{netip.MustParsePrefix("10.9.0.7/32")}, ""},
+		"stop":                {[]Route{route("0.0.0.0/0", other, 3), route("0.0.0.0/1", director, protocolLVS)}, nil, "delete 0.0.0.0/1 via 10.1.0.1"},
+		"IPv6":                {[]Route{route("::/0", netip.MustParseAddr("fd00::9"), 3)}, []netip.Prefix{all6}, "add ::/1 via 10.1.0.1, add 8000::/1 via 10.1.0.1"},
 	}
 	for name, tt := range tests {
 		var words []string
