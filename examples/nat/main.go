@@ -11,8 +11,8 @@
 // the clients is through an address of the director in their network, -gw. Where another route is in the way, such as a
 // default route, a real server gets two for the halves of that network, which the kernel prefers; stop removes them, and
 // the other route is in force again. -clients limits that to some networks. With clients and real servers on one network
-// name that as -clients: they would answer directly otherwise; the director then sends no ICMP redirects there. Tell a real
-// server's status by -port which port it serves.
+// name that as -clients: they would answer directly otherwise; a director whose -dev is there sends no ICMP redirects then.
+// Tell a real server's status by -port which port it serves.
 //
 // The settings stay as long as another service with masquerading is in the table, and stop brings back what start changed.
 //
@@ -63,8 +63,8 @@ func method() *setup.Method {
 }
 
 func (g *gateway) flags(fs *flag.FlagSet) {
-	setup.AddrVar(fs, &g.addr, "gw", "`address` of the director in the real servers' network")
-	setup.PrefixesVar(fs, &g.clients, "clients", "`networks` of the clients, separated by commas; default all")
+	setup.AddrVar(fs, &g.addr, "gw", "`address` of the director in the real servers' network (required, but to stop)")
+	setup.PrefixesVar(fs, &g.clients, "clients", "`networks` of the clients, separated by commas, may be repeated; default all")
 }
 
 func (g *gateway) check(verb string, o *setup.Options) error {
@@ -73,6 +73,9 @@ func (g *gateway) check(verb string, o *setup.Options) error {
 	}
 	if !g.addr.IsValid() {
 		return errors.New("-gw is required")
+	}
+	if g.addr.IsUnspecified() || g.addr.IsMulticast() || g.addr.IsLinkLocalUnicast() {
+		return fmt.Errorf("-gw %v is no address of the network: a link-local one does not do", g.addr)
 	}
 	for _, p := range g.clients {
 		if p.Addr().Is4() != g.addr.Is4() {

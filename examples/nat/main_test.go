@@ -52,6 +52,8 @@ func TestMistakes(t *testing.T) {
 		"-clients is for real servers":                            {"stop", "-vip", "192.0.2.1", "-clients", "::/0"},
 		"-clients ::/0 and -gw are of different families":         {"start", "-role", "realserver", "-gw", "10.0.0.1", "-clients", "::/0"},
 		"real server fd00::1 and the VIP are of different famili": {"start", "-vip", "192.0.2.1", "-real", "fd00::1"},
+		"real server 10.0.0.2:80 is there twice":                  {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2,10.0.0.2:80"},
+		"-gw fe80::1 is no address of the network":                {"start", "-role", "realserver", "-gw", "fe80::1"},
 		`"10.0.0.1/8" is not a network`:                           {"start", "-role", "realserver", "-gw", "10.0.0.1", "-clients", "10.0.0.1/8"},
 	}
 	for want, args := range tests {

@@ -64,8 +64,8 @@ func method() *setup.Method {
 }
 
 func (t *tunnel) flags(fs *flag.FlagSet) {
-	fs.TextVar(&t.kind, "type", ipvs.IPIP, "how packets are wrapped: ipip, gue or gre")
-	setup.PortVar(fs, &t.port, "tun-port", "UDP `port` of gue on the real servers")
+	fs.TextVar(&t.kind, "type", ipvs.IPIP, "`kind` of wrapping: ipip, gue or gre")
+	setup.PortVar(fs, &t.port, "tun-port", "UDP `port` of gue on the real servers (required for gue, but to stop)")
 	fs.BoolVar(&t.checksum, "csum", false, "with a checksum: gue or gre")
 	setup.AddrVar(fs, &t.rip, "rip", "`address` of this real server to which the wrapped packets come; default any of the VIP's family")
 }

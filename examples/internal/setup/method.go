@@ -91,8 +91,12 @@ func (m *Method) Run(ctx context.Context, e *Env, args []string) int {
 func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 	o := &Options{Port: 80, Protocol: ipvs.TCP}
 	fs := flag.NewFlagSet(program+" "+verb, flag.ContinueOnError)
-	fs.StringVar(&o.Role, "role", RoleDirector, "what this machine is: director or realserver")
-	fs.StringVar(&o.Device, "dev", "", "`device` that holds the VIP; a director without it leaves the VIP to others,\na real server has a device for it that does not answer ARP")
+	fs.StringVar(&o.Role, "role", RoleDirector, "`role` of this machine: director or realserver")
+	device := "`device` that holds the VIP; a director without it leaves the VIP to others"
+	if !slices.Contains(m.DirectorOnly, "dev") {
+		device += ",\na real server has a device for it that does not answer ARP"
+	}
+	fs.StringVar(&o.Device, "dev", "", device)
 	AddrVar(fs, &o.VIP, "vip", "virtual IP `address` (required)")
 	PortVar(fs, &o.Port, "port", "`port` of the service (default 80)")
 	ProtocolVar(fs, &o.Protocol, "proto", "`protocol`: tcp, udp or sctp (default tcp)")
@@ -101,6 +105,9 @@ func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 		form := "ADDRESS or ADDRESS=WEIGHT"
 		if m.Forward == ipvs.Masquerade {
 			form = "ADDRESS[:PORT] or ADDRESS[:PORT]=WEIGHT"
+		}
+		if verb == "start" {
+			form += " (required)"
 		}
 		fs.Var(&o.Real, "real", "real `servers`, separated by commas: "+form+"; may be repeated")
 		fs.StringVar(&o.Scheduler, "scheduler", "wlc", "scheduler's `name`")
@@ -116,14 +123,32 @@ func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 	if m.Flags != nil {
 		m.Flags(fs)
 	}
+	fs.VisitAll(func(f *flag.Flag) {
+		switch {
+		case slices.Contains(m.directorOnly(), f.Name):
+			f.Usage = "director: " + f.Usage
+		case slices.Contains(m.RealServerOnly, f.Name):
+			f.Usage = "real server: " + f.Usage
+		}
+	})
 	return o, fs
 }
+
+func (m *Method) directorOnly() []string {
+	return append([]string{"real", "scheduler", "persist"}, m.DirectorOnly...)
+}
+
+// maxPersist is the longest time that ipvsadm takes, 31 days.
+const maxPersist = 31 * 24 * time.Hour
+
+// unicast says whether an address can be that of a machine.
+func unicast(a netip.Addr) bool { return !a.IsUnspecified() && !a.IsMulticast() }
 
 func (m *Method) check(e *Env, verb string, fs *flag.FlagSet, o *Options) error {
 	if o.Role != RoleDirector && o.Role != RoleRealServer {
 		return fmt.Errorf("-role %q is neither director nor realserver", o.Role)
 	}
-	directorOnly := append([]string{"real", "scheduler", "persist"}, m.DirectorOnly...)
+	directorOnly := m.directorOnly()
 	var err error
 	fs.Visit(func(f *flag.Flag) {
 		switch {
@@ -131,6 +156,8 @@ func (m *Method) check(e *Env, verb string, fs *flag.FlagSet, o *Options) error 
 			err = fmt.Errorf("-%s is for directors", f.Name)
 		case o.Role == RoleDirector && slices.Contains(m.RealServerOnly, f.Name):
 			err = fmt.Errorf("-%s is for real servers", f.Name)
+		case f.Name == "interval" && !o.Watch:
+			err = errors.New("-interval is for -watch")
 		}
 	})
 	switch {
@@ -138,25 +165,34 @@ func (m *Method) check(e *Env, verb string, fs *flag.FlagSet, o *Options) error 
 		return err
 	case !o.VIP.IsValid() && (o.Role == RoleDirector || !slices.Contains(directorOnly, "vip")):
 		return errors.New("-vip is required")
+	case o.VIP.IsValid() && !unicast(o.VIP):
+		return fmt.Errorf("-vip %v is not the address of a machine", o.VIP)
 	case verb == "start" && o.Role == RoleDirector && len(o.Real) == 0:
 		return errors.New("-real is required")
 	case o.Watch && o.JSON:
 		return errors.New("-watch and -json exclude each other")
 	case o.Watch && o.Interval <= 0:
 		return errors.New("-interval is a time above zero")
-	case o.Persist < 0 || o.Persist%time.Second != 0:
-		return errors.New("-persist is a time of whole seconds")
+	case o.Persist < 0 || o.Persist%time.Second != 0 || o.Persist > maxPersist:
+		return fmt.Errorf("-persist is a time of whole seconds, up to %v", maxPersist)
+	case verb != "stop" && o.Scheduler == "":
+		return errors.New("-scheduler is the name of one")
 	case e.Kernel != "" && o.Role == RoleRealServer:
 		return fmt.Errorf("LVS_KERNEL=%s has no devices for -role %s", e.Kernel, o.Role)
 	case e.Kernel != "" && o.Device != "":
 		return fmt.Errorf("LVS_KERNEL=%s has no devices for -dev", e.Kernel)
 	}
-	for _, s := range o.Real {
+	destinations := o.Real.Destinations(o.Port, ipvs.Destination{})
+	for i, s := range o.Real {
 		switch {
+		case !unicast(s.Addr):
+			return fmt.Errorf("real server %v is not the address of a machine", s.Addr)
 		case m.Forward != ipvs.Masquerade && s.Port != 0 && s.Port != o.Port:
 			return fmt.Errorf("real server %v has port %d, and packets come to it with port %d", s.Addr, s.Port, o.Port)
 		case m.Forward != ipvs.Tunnel && s.Addr.Is4() != o.VIP.Is4():
 			return fmt.Errorf("real server %v and the VIP are of different families", s.Addr)
+		case slices.ContainsFunc(destinations[:i], func(d ipvs.Destination) bool { return d.Addr == destinations[i].Addr }):
+			return fmt.Errorf("real server %v is there twice", destinations[i].Addr)
 		}
 	}
 	if m.Check != nil {
