@@ -6,7 +6,7 @@
 //	go -C examples/exporter run . -listen 10.0.0.1:9763       on another address, for everybody who reaches it
 //	LVS_KERNEL=memory:FILE go -C examples/exporter run .      for an in-memory kernel that keeps its state in FILE
 //
-// Every service and every destination makes some twenty time series. -max-services and -max-destinations bound them, and
+// Every service and every destination makes some fifteen time series. -max-services and -max-destinations bound them, and
 // lvs_omitted counts what has none; -max-destinations 0 leaves destinations out. Services have the sums of connections over
 // all of their destinations in any case. -rates=false leaves out the kernel's own rates, as rate() in Prometheus tells
 // nearly the same.
