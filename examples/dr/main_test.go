@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -141,5 +143,30 @@ func TestHint(t *testing.T) {
 	status, _, text := run(t, "memory:", "start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-scheduler", "nosuch")
 	if status != setup.ExitError || !strings.Contains(text, "unknown scheduler\ndr: look for a typing error") {
 		t.Errorf("unknown scheduler: status %d, %s", status, text)
+	}
+}
+
+// A reader that goes away does not end start half-way.
+func TestBrokenPipe(t *testing.T) {
+	if os.Getenv("TEST_BROKEN_PIPE") != "" {
+		os.Args = []string{"dr", "start", "-vip", "192.0.2.10", "-real", "10.0.0.2"}
+		main()
+	}
+	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	r.Close()
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBrokenPipe$")
+	cmd.Env = append(os.Environ(), "TEST_BROKEN_PIPE=1", "LVS_KERNEL="+kernel)
+	cmd.Stdout, cmd.Stderr = w, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("start: %v\n%s", err, errs.String())
+	}
+	if status, out, _ := run(t, kernel, "status", "-vip", "192.0.2.10", "-real", "10.0.0.2"); status != setup.ExitOK {
+		t.Errorf("status %d\n%s", status, out)
 	}
 }

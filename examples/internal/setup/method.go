@@ -81,6 +81,11 @@ func (m *Method) Run(ctx context.Context, e *Env, args []string) int {
 	if status, done := e.Parse(verb, fs, args[1:], func() error { return m.check(e, verb, fs, o) }); done {
 		return status
 	}
+	if verb != "status" {
+		var stop context.CancelFunc
+		ctx, stop = hold(ctx)
+		defer stop()
+	}
 	machine, done, err := newMachine(ctx, e, o)
 	if err != nil {
 		return e.Report(err)

@@ -34,6 +34,21 @@ func Main(name string, run func(ctx context.Context, e *Env, args []string) int)
 	os.Exit(status)
 }
 
+// hold keeps the process from ending between two changes when its terminal or the reader of its output goes away: SIGHUP
+// ends the context, unless it is ignored, and after SIGPIPE what is written is lost.
+func hold(ctx context.Context) (context.Context, context.CancelFunc) {
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	stop := func() {}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	return ctx, func() {
+		stop()
+		signal.Stop(pipe)
+	}
+}
+
 // Mistake reports a mistake on the command line and returns the exit status for it. The name of a verb may be empty.
 func (e *Env) Mistake(verb string, err error) int {
 	fmt.Fprintf(e.Stderr, "%s: %v\n", strings.TrimSpace(e.Name+" "+verb), err)
