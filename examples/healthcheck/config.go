@@ -22,7 +22,8 @@ type Config struct {
 	// 0.1.
 	Defaults Timing `json:"defaults"`
 
-	// Resync is how often the table is compared with what it should be, besides after every change of a server. Default 30s.
+	// Resync is how often the table is compared with what it should be, besides after every change of a server. At least
+	// 100ms; default 30s.
 	Resync Duration `json:"resync"`
 
 	// Through is needed by checks of the virtual address.
@@ -177,8 +178,11 @@ func (c *Config) finish(report reporter) {
 	jitter := 0.1
 	c.Defaults.inherit(Timing{Duration(5 * time.Second), Duration(2 * time.Second), 2, 3, &jitter})
 	c.Defaults.validate("defaults", report)
-	if c.Resync == 0 {
+	switch {
+	case c.Resync == 0:
 		c.Resync = Duration(30 * time.Second)
+	case c.Resync < Duration(100*time.Millisecond):
+		report("resync", "is below 100ms")
 	}
 	if c.Through != nil {
 		c.Through.validate(report)
