@@ -316,7 +316,7 @@ func TestParseDrain(t *testing.T) {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "1", "0@3", "x@3", "1@x", "1@-3", "1@3-2", "1@3-", "1@NaN"} {
+	for _, text := range []string{"", "1", "0@3", "x@3", "1@x", "1@-3", "1@3-2", "1@3-", "1@NaN", "1@Inf", "1@3-Inf"} {
 		if got, err := parseDrain(text); err == nil {
 			t.Errorf("%q: %+v", text, got)
 		}

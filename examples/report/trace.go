@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -27,11 +28,11 @@ func parseDrain(s string) (d drain, err error) {
 		return d, bad
 	}
 	at, back, returns := strings.Cut(times, "-")
-	if d.at, err = strconv.ParseFloat(at, 64); err != nil || !(d.at >= 0) {
+	if d.at, err = strconv.ParseFloat(at, 64); err != nil || !(d.at >= 0 && d.at <= math.MaxFloat64) {
 		return d, bad
 	}
 	if returns {
-		if d.back, err = strconv.ParseFloat(back, 64); err != nil || !(d.back > d.at) {
+		if d.back, err = strconv.ParseFloat(back, 64); err != nil || !(d.back > d.at && d.back <= math.MaxFloat64) {
 			return d, bad
 		}
 	}
