@@ -9,9 +9,10 @@
 //	localnode stop -vip 192.0.2.10                                    takes it back
 //
 // The kernel knows no sorry server. It is a destination with weight 0, which is raised when no other one has a weight any
-// more: -watch does that, whoever changes the others' weights, and ends with the table as it is. With -page it also answers
-// HTTP requests on the virtual address itself, with status 503 and the page. Persistent clients would stay with the sorry
-// server afterwards; program healthcheck takes care of that, and checks the servers as well.
+// more: -watch does that, whoever changes the others' weights, and ends with the table as it is. (To start it again sets the
+// weights that -real names, those that somebody has lowered meanwhile too.) With -page it also answers HTTP requests on the
+// virtual address itself, with status 503 and the page. Persistent clients would stay with the sorry server afterwards;
+// program healthcheck takes care of that, and checks the servers as well.
 //
 // The local node is the address 127.0.0.1 or ::1. Packets for it are handed to this machine's own programs as they are, so
 // that one has to serve the virtual address, or every address, on the port of the service.
