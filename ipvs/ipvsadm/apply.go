@@ -24,6 +24,7 @@ const (
 	eNOPROTOOPT  syscall.Errno = 92
 	eOPNOTSUPP   syscall.Errno = 95
 	eAFNOSUPPORT syscall.Errno = 97
+	eNOBUFS      syscall.Errno = 105
 )
 
 // Apply carries out the operation if it is a change: see [Command.Changes]. For another command the error matches

@@ -44,7 +44,8 @@ func (e *UndoError) Unwrap() error { return e.Err }
 
 // ApplyAll carries out all rules or none. The current state is read and the rules are tried on a copy: what can be told
 // without the kernel, above all services and destinations that are there already or are not there, is found before
-// anything is changed. If the kernel refuses a rule after that, the changes before it are taken back.
+// anything is changed. If the kernel refuses a rule after that, or the context ends, the changes before it are taken back,
+// and the rule itself if it is not known what became of it.
 //
 // The error is a [*RuleError] with the line of the rule that is to blame. It wraps an [*ipvs.OpError], and in the worst
 // case an [*UndoError]. Taking back does not bring counters back, nor the place of a deleted destination in the kernel's
@@ -68,12 +69,34 @@ func ApplyAll(ctx context.Context, c *ipvs.Client, rules []Rule) error {
 		if err == nil {
 			continue
 		}
-		if failed := takeBack(ctx, c, undo[:i]); len(failed) > 0 {
+		var failed []error
+		if unclear(err) {
+			failed = slices.DeleteFunc(takeBack(ctx, c, undo[i:i+1]), nothingToUndo)
+		}
+		if failed = append(failed, takeBack(ctx, c, undo[:i])...); len(failed) > 0 {
 			err = &UndoError{err, failed}
 		}
 		return &RuleError{Line: r.Line, Err: err}
 	}
 	return nil
+}
+
+// unclear reports whether the kernel may have executed a request that failed: its answer was lost, or not waited for.
+func unclear(err error) bool {
+	e, ok := errors.AsType[*ipvs.OpError](err)
+	return ok && (e.Errno == 0 || e.Errno == eNOBUFS) && !refused(err)
+}
+
+// nothingToUndo reports whether taking back failed because the change had not been made.
+func nothingToUndo(err error) bool {
+	for _, target := range []error{
+		ipvs.ErrNoService, ipvs.ErrServiceExists, ipvs.ErrNoDestination, ipvs.ErrDestinationExists, ipvs.ErrNoDaemon, ipvs.ErrDaemonRuns,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }
 
 // takeBack undoes changes, the last one first, also when the context has ended.

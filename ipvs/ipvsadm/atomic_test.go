@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/golvs/lvs/internal/nltest"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvsadm"
 )
@@ -88,5 +90,56 @@ func TestApplyAllIsAllOrNothing(t *testing.T) {
 	}
 	if all < 10 || none < 10 {
 		t.Errorf("%d times all, %d times nothing: the generator is too one-sided", all, none)
+	}
+}
+
+// A change whose answer is lost may have been made, or not; either way nothing of it is left.
+func TestApplyAllTakesBackWhatIsUnclear(t *testing.T) {
+	const rules = `-A -t 192.0.2.2:80 -s rr
+-a -t 192.0.2.2:80 -r 10.0.0.1:80 -m -w 1
+-E -t 192.0.2.1:80 -s wlc
+-e -t 192.0.2.1:80 -r 10.0.0.1:80 -m -w 7
+-d -t 192.0.2.1:80 -r 10.0.0.2:80
+-D -t 192.0.2.1:80
+`
+	todo, err := (&ipvsadm.Parser{}).ReadRules(t.Context(), strings.NewReader(rules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for effect, executed := range map[string]nltest.Effect{"executed": nltest.NoBuffers(), "ignored": nltest.Ignore()} {
+		for i, command := range []nltest.Command{nltest.NewService, nltest.NewDest, nltest.SetService, nltest.SetDest, nltest.DelDest, nltest.DelService} {
+			k := newKernel(t, nil)
+			c := dial(t, k)
+			for _, line := range []string{
+				"-A -t 192.0.2.1:80 -s rr", "-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m -w 1", "-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 1",
+			} {
+				op, err := ipvsadm.Parse(strings.Fields(line))
+				if err == nil {
+					err = op.Apply(t.Context(), c)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, err := c.Snapshot(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Inject(nltest.Fault{Command: command, Nth: 1, Effect: executed})
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			err = ipvsadm.ApplyAll(ctx, c, todo)
+			cancel()
+			e, ok := errors.AsType[*ipvsadm.RuleError](err)
+			if _, left := errors.AsType[*ipvsadm.UndoError](err); !ok || e.Line != i+1 || left {
+				t.Errorf("line %d, %s: %v", i+1, effect, err)
+			}
+			after, err := c.Snapshot(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(byAddr(before), byAddr(after), equateAddrs); diff != "" {
+				t.Errorf("line %d, %s (-before +after):\n%s", i+1, effect, diff)
+			}
+		}
 	}
 }
