@@ -21,7 +21,8 @@
 //
 // The types of checks are tcp, http, https, udp, dns and command; -h says what each field means. Services that the
 // configuration has are kept as it says, whoever changes them, and others are not touched. Real servers that have a check
-// in common, in one service or in several, are asked once.
+// in common, in one service or in several, are asked once. The first answer of a server decides, unless it is in service
+// already: then it takes as many failures as later.
 //
 // On SIGHUP the file is read again; what has not changed is not touched, neither in the table nor among the checks. A
 // mistake in it is reported, and the old one stays in force. On SIGUSR1 the program prints what it knows as JSON. SIGINT and

@@ -115,7 +115,11 @@ func (m *monitor) observe(o outcome) (changed bool) {
 	for {
 		p := m.engine.probes[o.key]
 		if p != nil && o.err != nil && (!p.known || p.up) {
-			m.log.Warn("check failed", "check", p.question.String(), "error", o.err.Error(), "inARow", p.streak+1, "of", p.Check.Fall)
+			of := p.Check.Fall
+			if !p.known {
+				of = 1 // the first answer decides
+			}
+			m.log.Warn("check failed", "check", p.question.String(), "error", o.err.Error(), "inARow", p.streak+1, "of", of)
 		}
 		var before error
 		if p != nil {

@@ -191,7 +191,7 @@ func TestQuiesce(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(time.Hour, "10.0.0.2:80=3 10.0.0.3:80=0")
-		for _, want := range []string{"server down", "reason=\"tcp 10.0.0.2:80: refused\"", "server up", "set destination", "the table serves on"} {
+		for _, want := range []string{"error=refused inARow=1 of=1", "error=refused inARow=3 of=3", "server down", "reason=\"tcp 10.0.0.2:80: refused\"", "server up", "set destination", "the table serves on"} {
 			if !strings.Contains(w.log.String(), want) {
 				t.Errorf("%q is not in the log:\n%s", want, &w.log)
 			}
