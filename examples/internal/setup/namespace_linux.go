@@ -1,11 +1,14 @@
 package setup
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"syscall"
 )
 
@@ -42,8 +45,27 @@ func Inside(netns string, f func() error) error {
 	return <-done
 }
 
-// namespaceID returns a text that no other network namespace has at present.
+// netnsCookie is the number of a socket option, since Linux 5.14.
+const netnsCookie = 71
+
+// namespaceID returns a text that no other network namespace has before the next boot, or, before Linux 5.14, at present.
 func namespaceID(netns string) (string, error) {
+	var cookie uint64
+	err := Inside(netns, func() error {
+		fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_ROUTE)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		defer syscall.Close(fd)
+		b, err := syscall.GetsockoptIPMreq(fd, syscall.SOL_SOCKET, netnsCookie) // any option of eight bytes
+		if err == nil {
+			cookie = binary.NativeEndian.Uint64(slices.Concat(b.Multiaddr[:], b.Interface[:]))
+		}
+		return os.NewSyscallError("getsockopt", err)
+	})
+	if !errors.Is(err, syscall.ENOPROTOOPT) {
+		return strconv.FormatUint(cookie, 10), err
+	}
 	info, err := os.Stat(namespaceFile(netns))
 	if err != nil {
 		return "", fmt.Errorf("network namespace: %w", err)
@@ -52,5 +74,5 @@ func namespaceID(netns string) (string, error) {
 	if !ok {
 		return "", errors.ErrUnsupported
 	}
-	return fmt.Sprint(stat.Ino), nil
+	return "ns" + strconv.FormatUint(stat.Ino, 10), nil
 }
