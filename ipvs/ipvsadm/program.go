@@ -33,7 +33,8 @@ const banner = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"
 // Run carries out a command line and returns ipvsadm's exit status: 0 for success, 1 if a listing could not be made, 2 for
 // a mistake in the arguments and for a kernel that cannot be used, and 255 if the kernel refuses, or an option is unknown.
 //
-// The first word of args is the name that messages have for the program. Errors of writing the output are not reported.
+// The first word of args is the name that messages have for the program. Errors of writing the output are not reported,
+// as ipvsadm does not, but for that of -S --lossless: a file that was cut off must not pass for a whole one.
 func (p *Program) Run(ctx context.Context, args []string) int {
 	name := programWord
 	if len(args) > 0 {
@@ -225,7 +226,10 @@ func (r *run) save(ctx context.Context, op Operation) int {
 		for _, op := range Operations(s) {
 			_, _ = b.WriteString(op.String() + "\n")
 		}
-		_ = b.Flush()
+		if err := b.Flush(); err != nil {
+			r.errorf("%v", err) // what was written is no state to come back to
+			return statusListing
+		}
 		return 0
 	}
 	t, err := readTable(ctx, r.client, r.info)

@@ -124,15 +124,18 @@ func TestProgramName(t *testing.T) {
 	}
 }
 
-// What nobody can write does no harm.
+// What nobody can write does no harm, but the lossless form, which is kept to be restored, says so.
 func TestFullDevice(t *testing.T) {
 	k := newKernel(t, nil)
 	var stderr strings.Builder
 	p := program(k, nil, nil, brokenWriter{}, &stderr)
-	for _, args := range []string{"-Ln", "-Lc", "-L --timeout", "-L --json", "-S", "-S --lossless", "-h", "-v"} {
+	for _, args := range []string{"-Ln", "-Lc", "-L --timeout", "-L --json", "-S", "-h", "-v"} {
 		if status := p.Run(context.Background(), append([]string{"ipvsadm"}, strings.Fields(args)...)); status != 0 || stderr.String() != "" {
 			t.Errorf("%s: status %d, %q", args, status, stderr.String())
 		}
+	}
+	if status := p.Run(context.Background(), []string{"ipvsadm", "-S", "--lossless"}); status != 1 || stderr.String() != io.ErrShortWrite.Error()+"\n" {
+		t.Errorf("-S --lossless: status %d, %q", status, stderr.String())
 	}
 }
 
