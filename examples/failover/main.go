@@ -116,6 +116,11 @@ func (p *program) run(ctx context.Context, args []string) int {
 		}
 	}
 	d.err = e.Stderr
+	if verb != "status" {
+		var stop context.CancelFunc
+		ctx, stop = setup.Hold(ctx)
+		defer stop()
+	}
 	err := p.act(ctx, &d)
 	if errors.Is(err, setup.ErrFindings) {
 		return setup.ExitError // they are printed already

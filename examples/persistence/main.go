@@ -222,6 +222,11 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	if status, done := e.Parse(verb, o.flags(verb), args[1:], func() error { return o.check(e, verb) }); done {
 		return status
 	}
+	if verb != "status" {
+		var stop context.CancelFunc
+		ctx, stop = setup.Hold(ctx)
+		defer stop()
+	}
 	c, done, err := ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.netns, Timeout: requestTimeout})
 	if err != nil {
 		return e.Report(err)

@@ -83,7 +83,7 @@ func (m *Method) Run(ctx context.Context, e *Env, args []string) int {
 	}
 	if verb != "status" {
 		var stop context.CancelFunc
-		ctx, stop = hold(ctx)
+		ctx, stop = Hold(ctx)
 		defer stop()
 	}
 	machine, done, err := newMachine(ctx, e, o)

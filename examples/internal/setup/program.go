@@ -34,9 +34,9 @@ func Main(name string, run func(ctx context.Context, e *Env, args []string) int)
 	os.Exit(status)
 }
 
-// hold keeps the process from ending between two changes when its terminal or the reader of its output goes away: SIGHUP
+// Hold keeps the process from ending between two changes when its terminal or the reader of its output goes away: SIGHUP
 // ends the context, unless it is ignored, and after SIGPIPE what is written is lost.
-func hold(ctx context.Context) (context.Context, context.CancelFunc) {
+func Hold(ctx context.Context) (context.Context, context.CancelFunc) {
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	stop := func() {}
