@@ -119,6 +119,30 @@ func (p pair) asked(t testing.TB, target netip.Addr, expected bool) bool {
 	}
 }
 
+// arping reports whether arping(8) has an answer from a neighbour. Where none is expected, it is not left the whole second
+// that it waits at least.
+func (p pair) arping(t testing.TB, target netip.Addr, expected bool) bool {
+	t.Helper()
+	wait := 500 * time.Millisecond
+	if expected {
+		wait = 20 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "arping", "-I", "eth0", "-c", "1", "-w", "10", target.String())
+	var out []byte
+	var err error
+	p.client.Do(t, func() { out, err = cmd.CombinedOutput() })
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Errorf("arping: %v", err)
+	}
+	answered := bytes.Contains(out, []byte("Unicast reply from "+target.String()+" ["))
+	if answered != (err == nil) {
+		t.Errorf("arping %v: %v, %s", target, err, out)
+	}
+	return answered
+}
+
 func (p pair) check(t testing.TB, target netip.Addr) Exposure {
 	t.Helper()
 	e, err := p.rsHost.Check(t.Context(), target, "eth0", clientAddr)
@@ -180,6 +204,9 @@ func TestIntegrationAnswers(t *testing.T) {
 			wg.Go(func() {
 				if got := p.asked(t, target, e.Answers); got != e.Answers {
 					t.Errorf("%+v, %v: answered %v, Check says %v (%v)", c, target, got, e.Answers, e.AnswersCause)
+				}
+				if got := p.arping(t, target, e.Answers); got != e.Answers {
+					t.Errorf("%+v, %v: arping got an answer: %v, Check says %v (%v)", c, target, got, e.Answers, e.AnswersCause)
 				}
 			})
 		}
