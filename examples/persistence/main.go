@@ -209,14 +209,9 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	if len(args) == 0 {
 		return e.Report(demo(ctx, e.Stdout))
 	}
-	verb := args[0]
-	switch verb {
-	case "-h", "-help", "--help", "help":
-		fmt.Fprint(e.Stdout, usage)
-		return setup.ExitOK
-	case "start", "stop", "status":
-	default:
-		return e.Mistake("", fmt.Errorf("unknown verb %q; \"persistence -h\" shows the verbs", verb))
+	verb, status, over := e.Verb(usage, args)
+	if over {
+		return status
 	}
 	var o options
 	if status, done := e.Parse(verb, o.flags(verb), args[1:], func() error { return o.check(e, verb) }); done {

@@ -68,14 +68,9 @@ func (m *Method) Run(ctx context.Context, e *Env, args []string) int {
 	if len(args) == 0 {
 		return e.Report(m.Demo(ctx, e))
 	}
-	verb := args[0]
-	switch verb {
-	case "-h", "-help", "--help", "help":
-		fmt.Fprint(e.Stdout, m.Usage)
-		return ExitOK
-	case "start", "stop", "status":
-	default:
-		return e.Mistake("", fmt.Errorf("unknown verb %q; \"%s -h\" shows the verbs", verb, e.Name))
+	verb, status, over := e.Verb(m.Usage, args)
+	if over {
+		return status
 	}
 	o, fs := m.flags(e.Name, verb)
 	if status, done := e.Parse(verb, fs, args[1:], func() error { return m.check(e, verb, fs, o) }); done {

@@ -49,6 +49,19 @@ func Hold(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
+// Verb returns the first word of the command line of a program with the verbs start, stop and status, or that the program is
+// over: it was asked for help, or for something else, and the status says so.
+func (e *Env) Verb(usage string, args []string) (verb string, status int, over bool) {
+	switch verb = args[0]; verb {
+	case "start", "stop", "status":
+		return verb, ExitOK, false
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(e.Stdout, usage)
+		return "", ExitOK, true
+	}
+	return "", e.Mistake("", fmt.Errorf("unknown verb %q; \"%s -h\" shows the verbs", verb, e.Name)), true
+}
+
 // Mistake reports a mistake on the command line and returns the exit status for it. The name of a verb may be empty.
 func (e *Env) Mistake(verb string, err error) int {
 	fmt.Fprintf(e.Stderr, "%s: %v\n", strings.TrimSpace(e.Name+" "+verb), err)
