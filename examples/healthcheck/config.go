@@ -503,6 +503,8 @@ func (c *Check) finishThrough(path string, cfg *Config, s *Service, report repor
 		report(path+".through", `needs the field through of the file, with marks and sources`)
 	case s.Service.IsMark() && !c.Address.IsValid():
 		report(path+".address", "is required: which virtual address of the mark is to be asked")
+	case c.vip(s).Is4() != (s.Service.AddrFamily() == ipvs.IPv4):
+		report(path+".address", "is not of the service's address family")
 	case !cfg.Through.source(c.vip(s)).IsValid():
 		report(path+".through", "through.sources has no address of this family")
 	}

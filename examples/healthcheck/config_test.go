@@ -105,6 +105,8 @@ func TestConfigMistakes(t *testing.T) {
 		`{"services": [{"service": "FWM 7", ` + real + `}], "through": {"marks": [7, 9]}}`:                     {"1: services[0].service: the mark is one of through.marks"},
 		`{"services": [{"service": "FWM 7", ` + real + `}, {"service": "FWM 7 IPv4", ` + real + `}]}`:          {"1: services[1].service: is the same as that of services[0]"},
 		`{"through": {"marks": [5], "sources": ["10.0.0.1", "10.0.0.2"]}, "services": [{"service": "FWM 7"}]}`: {"1: through.marks: the first and the last mark are wanted, from 1 up", "1: through.sources[1]: there is another address of this family", "1: services[0].real: there is none"},
+		`{"through": {"marks": [5, 6], "sources": ["10.0.0.1", "fd00::1"]}, "services": [{"service": "FWM 7", "forward": "Route",
+			"checks": [{"type": "tcp", "through": "vip", "address": "2001:db8::1"}], ` + real + `}]}`: {"2: services[0].checks[0].address: is not of the service's address family"},
 	}
 	for text, want := range tests {
 		cfg, problems := parseConfig([]byte(text))

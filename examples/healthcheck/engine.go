@@ -45,6 +45,7 @@ type probe struct {
 	last    outcome
 	weights average
 	reading error // why the last answer has no weight
+	void    bool  // the last answer did not count, as the way to the server was not there
 }
 
 // table is what the kernel has of the services of a configuration.
@@ -257,12 +258,7 @@ func (e *engine) want(now time.Time, have table, quiescent bool) (rules ipvs.Rul
 				sr.Destinations = append(sr.Destinations, r.kernel(w))
 			}
 			if m.mark != 0 {
-				d := r.kernel(1)
-				d.UpperThreshold, d.LowerThreshold = 0, 0
-				probing = append(probing, ipvs.ServiceRules{
-					Service:      ipvs.Service{ID: ipvs.Mark(m.mark, s.Service.AddrFamily()), Scheduler: "rr"},
-					Destinations: []ipvs.Destination{d},
-				})
+				probing = append(probing, m.probing())
 			}
 		}
 		// Until it is known how all servers are, as after a restart, the sorry server has the clients only if it has them now.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,7 +25,7 @@ type host interface {
 	// quiescent says whether templates of servers with weight 0 expire at once.
 	quiescent() bool
 
-	// warnings say what on this host keeps servers that fail from being left alone.
+	// warnings say what on this host keeps servers that are out of service from being left alone.
 	warnings(cfg *Config) []string
 }
 
@@ -37,8 +38,15 @@ type machine struct {
 // newMachine returns this host, for the program with a configuration file.
 func newMachine(file string) (machine, error) {
 	h, err := sysctl.New(nil)
-	name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-	return machine{h, "run/lvs/healthcheck-" + name + ".json"}, err
+	path, pathErr := filepath.Abs(file)
+	return machine{h, journal(path)}, errors.Join(err, pathErr)
+}
+
+// journal is the name of the one for a configuration file. Files of the same name in several folders have one each.
+func journal(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	sum := sha256.Sum256([]byte(path))
+	return fmt.Sprintf("run/lvs/healthcheck-%s-%x.json", name, sum[:6])
 }
 
 // A director takes packets from its own addresses for forged. The answers to questions to a virtual address that it holds
@@ -129,11 +137,17 @@ func (m machine) filtered(cfg *Config) (list []string) {
 // warnings says what two settings of IPVS mean for a configuration.
 func warnings(cfg *Config, quiescent, nodest bool) (list []string) {
 	for _, s := range cfg.Services {
-		switch {
-		case s.Action == actionQuiesce && s.Persist > 0 && !quiescent:
-			list = append(list, fmt.Sprintf("service %v is persistent and net.ipv4.vs.expire_quiescent_template is 0: "+
-				"clients of a server that fails keep being sent there; set it to 1, or use the action remove", s.Service))
-		case s.Action == actionRemove && !nodest:
+		const persistent = "service %v is persistent and net.ipv4.vs.expire_quiescent_template is 0: clients of "
+		zero := slices.ContainsFunc(s.Real, func(r Real) bool { return *r.Weight == 0 })
+		switch template := s.Persist > 0 && !quiescent; {
+		case template && zero && s.Action == actionQuiesce:
+			list = append(list, fmt.Sprintf(persistent+"a server that fails or has weight 0 keep being sent there; set it to 1", s.Service))
+		case template && zero:
+			list = append(list, fmt.Sprintf(persistent+"a server of weight 0 keep being sent there; set it to 1, or leave the server out", s.Service))
+		case template && s.Action == actionQuiesce:
+			list = append(list, fmt.Sprintf(persistent+"a server that fails keep being sent there; set it to 1, or use the action remove", s.Service))
+		}
+		if s.Action == actionRemove && !nodest {
 			list = append(list, fmt.Sprintf("service %v removes servers that fail and net.ipv4.vs.expire_nodest_conn is 0: "+
 				"their connections hang until they time out; set it to 1", s.Service))
 		}

@@ -30,7 +30,11 @@
 //
 // Checks go to the real server's own address. Through the virtual address a check can ask one real server of a service that
 // forwards by Route or Tunnel, although the director has that address itself: for each such server the program adds a service
-// of a firewall mark, and sets accept_local on the device by which the answers come. Both are taken back when it ends.
+// of a firewall mark, and sets accept_local on the device by which the answers come. Both are taken back when it ends. If
+// another program takes them away before that, the next check finds out, does not count, and is made again once they are back.
+//
+// Clients of a persistent service go on to a server of weight 0, new connections too, until their templates expire, unless
+// the sysctl expire_quiescent_template is set. The log and the status say so where it matters.
 //
 // The exit status is 0, after -once if all servers are up; 1 after an error; 2 after a mistake on the command line or in the
 // configuration; 3 after -once if a server is down. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
@@ -246,6 +250,9 @@ func (st status) print(w io.Writer) {
 				fmt.Fprintf(w, "    %-7s %s  %v  %s\n", c.State, c.Check, time.Duration(c.Millis*float64(time.Millisecond)), c.Error)
 			}
 		}
+	}
+	for _, text := range st.Warnings {
+		fmt.Fprintln(w, "!", text)
 	}
 }
 

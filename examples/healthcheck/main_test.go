@@ -91,7 +91,8 @@ func TestOnce(t *testing.T) {
 	}
 	for _, args := range [][]string{{"-once", "-n", file}, {"-once", file}} {
 		status, out, errs = run(t, kernel, args...)
-		if status != exitDown || !strings.Contains(out, up) || !strings.Contains(out, down) || !strings.Contains(out, "  down     127.0.0.1:1 weight 0\n") {
+		if status != exitDown || !strings.Contains(out, up) || !strings.Contains(out, down) || !strings.Contains(out, "  down     127.0.0.1:1 weight 0\n") ||
+			!strings.Contains(out, "! service TCP 192.0.2.10:80 is persistent and net.ipv4.vs.expire_quiescent_template is 0") {
 			t.Errorf("%q: status %d, %q, %q", args, status, out, errs)
 		}
 	}
@@ -100,7 +101,7 @@ func TestOnce(t *testing.T) {
 		oneRound
 		Changes []string
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitDown || len(got.Changes) != 0 || got.Services[0].Real[0].State != "up" {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitDown || len(got.Changes) != 0 || got.Services[0].Real[0].State != "up" || len(got.Warnings) != 1 {
 		t.Errorf("-json: status %d, %v, %q, %q", status, err, out, errs)
 	}
 	c, done, err := ipvstest.Dial(t.Context(), kernel, nil)

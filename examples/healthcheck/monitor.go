@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,9 +31,17 @@ type monitor struct {
 
 	engine  engine
 	results chan outcome
-	running map[string]func() // what ends a probe, by its key
+	running map[string]running // by the key of the question
 	probes  sync.WaitGroup
-	failure string // of the last change of the table, empty if it succeeded
+	failure string    // of the last change of the table, empty if it succeeded
+	warned  []string  // what was last warned of
+	mended  time.Time // when the way to real servers by virtual addresses was last changed
+}
+
+// running is a probe under way.
+type running struct {
+	end   context.CancelFunc
+	again chan<- struct{} // has it ask at once
 }
 
 // applyTime bounds a change of the table. It is not given up half-way when the program is told to end.
@@ -45,7 +54,7 @@ const retry = time.Second
 // what they needed on the host is taken back, and the table serves on. A value of dump asks for the status.
 func (m *monitor) run(ctx context.Context, cfg *Config, reload <-chan *Config, dump <-chan struct{}) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	m.results, m.running = make(chan outcome, 64), make(map[string]func())
+	m.results, m.running = make(chan outcome, 64), make(map[string]running)
 	defer func() { err = errors.Join(err, m.tidy()) }()
 	defer m.probes.Wait()
 	defer cancel()
@@ -60,7 +69,7 @@ func (m *monitor) run(ctx context.Context, cfg *Config, reload <-chan *Config, d
 			m.log.Info("stopping; the table serves on")
 			return nil
 		case o := <-m.results:
-			if m.observe(o) {
+			if m.observe(ctx, o, timer) {
 				m.sync(ctx, timer)
 			}
 		case cfg := <-reload:
@@ -72,6 +81,7 @@ func (m *monitor) run(ctx context.Context, cfg *Config, reload <-chan *Config, d
 				m.log.Error("cannot write the status", errorAttrs(err)...)
 			}
 		case <-timer.C:
+			m.warn(m.engine.cfg)
 			m.sync(ctx, timer)
 		}
 	}
@@ -86,19 +96,21 @@ func (m *monitor) load(ctx context.Context, cfg *Config, timer *time.Timer) erro
 	if err := m.prepare(ctx, cfg); err != nil {
 		return err
 	}
+	m.warned = nil // a new configuration is told everything
 	m.warn(cfg)
 	asked := m.engine.cfg != nil && m.engine.cfg.throughs() > 0
 	added, gone := m.engine.load(cfg, have)
 	for _, q := range gone {
-		m.running[q.key()]()
+		m.running[q.key()].end()
 		delete(m.running, q.key())
 	}
 	m.engine.judge(time.Now())
 	m.sync(ctx, timer) // the services by which virtual addresses are asked have to be there before the first question
 	for _, q := range added {
 		probe, cancel := context.WithCancel(ctx)
-		m.running[q.key()] = cancel
-		m.probes.Go(func() { repeat(probe, q, m.new(q), m.results) })
+		again := make(chan struct{}, 1)
+		m.running[q.key()] = running{cancel, again}
+		m.probes.Go(func() { repeat(probe, q, m.new(q), m.results, again) })
 	}
 	if asked && cfg.throughs() == 0 {
 		if err := m.host.undo(ctx); err != nil {
@@ -111,23 +123,10 @@ func (m *monitor) load(ctx context.Context, cfg *Config, timer *time.Timer) erro
 }
 
 // observe takes a result and all that came meanwhile, and reports whether the table may have to change.
-func (m *monitor) observe(o outcome) (changed bool) {
+func (m *monitor) observe(ctx context.Context, o outcome, timer *time.Timer) (changed bool) {
 	for {
-		p := m.engine.probes[o.key]
-		if p != nil && o.err != nil && (!p.known || p.up) {
-			of := p.Check.Fall
-			if !p.known {
-				of = 1 // the first answer decides
-			}
-			m.log.Warn("check failed", "check", p.question.String(), "error", o.err.Error(), "inARow", p.streak+1, "of", of)
-		}
-		var before error
-		if p != nil {
-			before = p.reading
-		}
-		changed = m.engine.observe(o) || changed
-		if p != nil && p.reading != nil && (before == nil || before.Error() != p.reading.Error()) {
-			m.log.Warn("check gives no weight", "check", p.question.String(), "error", p.reading.Error())
+		if m.counts(ctx, o, timer) {
+			changed = m.take(o) || changed
 		}
 		select {
 		case o = <-m.results:
@@ -142,6 +141,27 @@ func (m *monitor) observe(o outcome) (changed bool) {
 			return changed
 		}
 	}
+}
+
+// take takes a result and reports whether the table may have to change.
+func (m *monitor) take(o outcome) (changed bool) {
+	p := m.engine.probes[o.key]
+	if p == nil {
+		return false // of a question that is not asked any more
+	}
+	if o.err != nil && (!p.known || p.up) {
+		of := p.Check.Fall
+		if !p.known {
+			of = 1 // the first answer decides
+		}
+		m.log.Warn("check failed", "check", p.question.String(), "error", o.err.Error(), "inARow", p.streak+1, "of", of)
+	}
+	before := p.reading
+	changed = m.engine.observe(o)
+	if p.reading != nil && (before == nil || before.Error() != p.reading.Error()) {
+		m.log.Warn("check gives no weight", "check", p.question.String(), "error", p.reading.Error())
+	}
+	return changed
 }
 
 // table reads the services of a configuration. Those that do not exist have no entry.
@@ -169,6 +189,9 @@ func (m *monitor) sync(ctx context.Context, timer *time.Timer) {
 	for i, c := range report.Changes {
 		if o := report.Outcomes[i]; o.Err == nil {
 			m.log.Info("table changed", "change", c.String())
+			if id := c.Service.ID; id.IsMark() && m.engine.cfg.Through.owns(id.FWMark) {
+				m.mended = time.Now()
+			}
 		} else if news {
 			m.log.Error("table not changed", append([]any{"change", c.String()}, errorAttrs(o.Err)...)...)
 		}
@@ -235,21 +258,31 @@ func (m *monitor) once(ctx context.Context, cfg *Config) (st status, report ipvs
 		p.health = health{}
 		m.engine.observe(o)
 	}
-	now := time.Now()
-	m.engine.judge(now)
+	m.engine.judge(time.Now())
 	for _, mb := range m.engine.members {
 		mb.since = time.Time{} // nobody would be there to raise the weight
 	}
 	later, _, err := m.apply(ctx)
 	report.Changes, report.Outcomes = append(report.Changes, later.Changes...), append(report.Outcomes, later.Outcomes...)
-	return m.engine.status(now), report, err
+	return m.status(), report, err
 }
 
-// warn says what on this host keeps servers that fail from being left alone.
+// warn says what on this host keeps servers that are out of service from being left alone, as far as it is new.
 func (m *monitor) warn(cfg *Config) {
-	for _, w := range m.host.warnings(cfg) {
-		m.log.Warn(w)
+	list := m.host.warnings(cfg)
+	for _, w := range list {
+		if !slices.Contains(m.warned, w) {
+			m.log.Warn(w)
+		}
 	}
+	m.warned = list
+}
+
+// status is what the program knows.
+func (m *monitor) status() status {
+	st := m.engine.status(time.Now())
+	st.Warnings = append(st.Warnings, m.host.warnings(m.engine.cfg)...)
+	return st
 }
 
 // prepare makes the host ready for questions to virtual addresses.
@@ -259,6 +292,7 @@ func (m *monitor) prepare(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	m.log.Info("preparing the host for checks through virtual addresses", "changes", len(plan.Changes))
+	m.mended = time.Now()
 	return m.host.apply(ctx, plan)
 }
 
@@ -283,7 +317,7 @@ func (m *monitor) tidy() error {
 func (m *monitor) dump() error {
 	enc := json.NewEncoder(m.out)
 	enc.SetIndent("", "  ")
-	return enc.Encode(m.engine.status(time.Now()))
+	return enc.Encode(m.status())
 }
 
 // errorAttrs are an error and what a person can do about it.

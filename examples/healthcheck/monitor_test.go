@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +41,7 @@ type world struct {
 	mu      sync.Mutex
 	answers map[string]string // by what is asked; "!" and a text is a failure
 	asked   map[string][]time.Time
+	later   map[string]string // the answers after the next one
 }
 
 // fakeHost records what is done to it.
@@ -48,7 +51,7 @@ type fakeHost struct {
 }
 
 func (h *fakeHost) plan(cfg *Config) (sysctl.Plan, error) {
-	if cfg.throughs() == 0 {
+	if cfg.throughs() == 0 || h.applied > h.undone {
 		return sysctl.Plan{}, nil
 	}
 	return sysctl.Plan{Changes: []sysctl.Change{{Key: "x", Action: sysctl.Write}}}, nil
@@ -65,7 +68,7 @@ func inBubble(t *testing.T, f func(w *world)) {
 	t.Helper()
 	kernel, client := ipvstest.Start(t, nil)
 	synctest.Test(t, func(t *testing.T) {
-		f(&world{T: t, kernel: kernel, client: client, answers: make(map[string]string), asked: make(map[string][]time.Time)})
+		f(&world{T: t, kernel: kernel, client: client, answers: make(map[string]string), later: make(map[string]string), asked: make(map[string][]time.Time)})
 	})
 }
 
@@ -85,15 +88,25 @@ func (w *world) start(cfg *Config) (stop func() error) {
 
 func (w *world) checker(q question) checker {
 	return checkFunc(func(ctx context.Context) (string, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.asked[q.String()] = append(w.asked[q.String()], time.Now())
-		answer := w.answers[q.String()]
+		answer := w.next(q.String())
 		if reason, bad := strings.CutPrefix(answer, "!"); bad {
 			return "", errors.New(reason)
 		}
 		return answer, nil
 	})
+}
+
+// next is the answer to a question.
+func (w *world) next(question string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[question] = append(w.asked[question], time.Now())
+	answer := w.answers[question]
+	if later, there := w.later[question]; there {
+		w.answers[question] = later
+		delete(w.later, question)
+	}
+	return answer
 }
 
 // times returns when something was asked.
@@ -110,6 +123,13 @@ func (w *world) answer(answers ...string) {
 	for i := 0; i < len(answers); i += 2 {
 		w.answers[answers[i]] = answers[i+1]
 	}
+}
+
+// answerOnce tells what a question gets once, and from then on.
+func (w *world) answerOnce(question, first, later string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answers[question], w.later[question] = first, later
 }
 
 // after lets time pass, and compares the weights that all services then have.
@@ -372,10 +392,69 @@ func TestPersistence(t *testing.T) {
 			if warned := strings.Contains(w.log.String(), "expire_quiescent_template is 0"); warned == quiescent {
 				t.Errorf("quiescent %v: log:\n%s", quiescent, &w.log)
 			}
+			// Somebody changes the setting meanwhile: the status knows it at once, the log after a while, once.
+			w.host.sysctls["quiescent"] = !quiescent
+			w.dump <- struct{}{}
+			synctest.Wait()
+			var st status
+			if err := json.Unmarshal(w.out.Bytes(), &st); err != nil || (len(st.Warnings) == 1) != quiescent {
+				t.Errorf("%v, %q", err, st.Warnings)
+			}
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+			if n := strings.Count(w.log.String(), "expire_quiescent_template is 0"); n != 1 {
+				t.Errorf("quiescent %v, then not: warned %d times", quiescent, n)
+			}
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	config := func(action string, persist, weight int) *Config {
+		text := strings.Replace(webConfig, `"weight": 3`, fmt.Sprintf(`"weight": %d`, weight), 1)
+		return parse(t, strings.NewReplacer("ACTION", action, "PERSIST", fmt.Sprint(persist)).Replace(text))
+	}
+	const persistent = "service TCP 192.0.2.10:80 is persistent and net.ipv4.vs.expire_quiescent_template is 0: clients of a server "
+	for _, tt := range []struct {
+		action          string
+		persist, weight int
+		want            string
+	}{
+		{actionQuiesce, 0, 0, ""},
+		{actionQuiesce, 300, 3, persistent + "that fails keep being sent there; set it to 1, or use the action remove"},
+		{actionQuiesce, 300, 0, persistent + "that fails or has weight 0 keep being sent there; set it to 1"},
+		{actionRemove, 300, 3, ""},
+		{actionRemove, 300, 0, persistent + "of weight 0 keep being sent there; set it to 1, or leave the server out"},
+	} {
+		if got := strings.Join(warnings(config(tt.action, tt.persist, tt.weight), false, true), "\n"); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+		if got := warnings(config(tt.action, tt.persist, tt.weight), true, true); len(got) > 0 {
+			t.Errorf("%+v with expire_quiescent_template: %q", tt, got)
+		}
+	}
+}
+
+// Two configuration files of one name do not take each other's settings back.
+func TestJournal(t *testing.T) {
+	a, b := journal("/etc/lvs/a/web.json"), journal("/etc/lvs/b/web.json")
+	if a == b || a != journal("/etc/lvs/a/web.json") || !strings.HasPrefix(a, "run/lvs/healthcheck-web-") || !strings.HasSuffix(a, ".json") {
+		t.Errorf("%s and %s", a, b)
+	}
+	t.Chdir(t.TempDir())
+	m, err := newMachine("web.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if absolute, err := newMachine(filepath.Join(dir, "web.json")); err != nil || m.journal != absolute.journal {
+		t.Errorf("%v: %s and %s", err, m.journal, absolute.journal)
 	}
 }
 
@@ -430,7 +509,7 @@ func TestThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(0, "10.0.0.2:80=0 10.0.0.3:80=1")
-		if w.host.applied != 2 || w.host.undone != 1 {
+		if w.host.applied != 1 || w.host.undone != 1 {
 			t.Errorf("settings applied %d times, undone %d times", w.host.applied, w.host.undone)
 		}
 		// A mark that another server had says nothing about the next one.
@@ -453,6 +532,108 @@ func TestThrough(t *testing.T) {
 		if w.host.undone != 3 {
 			t.Errorf("settings undone %d times", w.host.undone)
 		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Another program takes away what the way to a real server by the virtual address needs. It comes back with the next check,
+// whose answer, be it good or bad, is not the server's, and the question is asked again at once.
+func TestThroughTakenAway(t *testing.T) {
+	id := ipvs.Mark(50, ipvs.IPv4)
+	server := netip.MustParseAddrPort("10.0.0.2:80")
+	config := func(t *testing.T) *Config {
+		return parse(t, `{"defaults": {"interval": "10s", "timeout": "1s", "rise": 1, "fall": 1, "jitter": 0}, "resync": "1h",
+			"through": {"marks": [50, 50], "sources": ["10.0.0.1"]}, "services": [{"service": "TCP 192.0.2.10:80", "forward": "Route",
+			"checks": [{"type": "tcp", "through": "vip"}], "real": [{"addr": "10.0.0.2:80"}]}]}`)
+	}
+	const question, there, down = "tcp 192.0.2.10:80 (mark 50)", "10.0.0.2:80=1 mark50:10.0.0.2:80=1", "10.0.0.2:80=0 mark50:10.0.0.2:80=1"
+	for name, spoil := range map[string]func(w *world) error{
+		"deleted": func(w *world) error { return w.client.DeleteService(w.Context(), id) },
+		"emptied": func(w *world) error { return w.client.DeleteDestination(w.Context(), id, server) },
+		"another server": func(w *world) error {
+			return errors.Join(w.client.DeleteDestination(w.Context(), id, server),
+				w.client.AddDestination(w.Context(), id, ipvs.NewDestination(netip.MustParseAddrPort("10.0.0.9:80"))))
+		},
+		"weight 0": func(w *world) error { _, err := w.client.Quiesce(w.Context(), id, server); return err },
+		"settings": func(w *world) error { w.host.undone++; return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) {
+				t := w.T
+				stop := w.start(config(t))
+				w.after(5*time.Second, there)
+
+				// Nobody answers as long as it is away.
+				if err := spoil(w); err != nil {
+					t.Fatal(err)
+				}
+				w.answerOnce(question, "!refused", "")
+				w.after(5*time.Second, there)
+				if n := len(w.times(question)); n != 3 {
+					t.Errorf("asked %d times, and not again at once", n)
+				}
+				if s := w.log.String(); strings.Contains(s, "check failed") || strings.Contains(s, "server down") || strings.Count(s, "check does not count") != 1 {
+					t.Errorf("log:\n%s", s)
+				}
+
+				// The server is down besides.
+				if err := spoil(w); err != nil {
+					t.Fatal(err)
+				}
+				w.answer(question, "!refused")
+				w.after(10*time.Second, down)
+				if n := len(w.times(question)); n != 5 {
+					t.Errorf("asked %d times", n)
+				}
+
+				// The director answers in its place.
+				if name == "settings" {
+					w.answer(question, "")
+					w.after(10*time.Second, there)
+				} else {
+					if err := spoil(w); err != nil {
+						t.Fatal(err)
+					}
+					w.answerOnce(question, "", "!refused")
+					w.after(10*time.Second, down)
+				}
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// As long as the way cannot be mended, the server stays what it is, the log says so once, and the checks keep their rhythm.
+func TestThroughRefused(t *testing.T) {
+	inBubble(t, func(w *world) {
+		t := w.T
+		cfg := parse(t, `{"defaults": {"interval": "10s", "timeout": "1s", "rise": 1, "fall": 1, "jitter": 0}, "resync": "1h",
+			"through": {"marks": [50, 50], "sources": ["10.0.0.1"]}, "services": [{"service": "TCP 192.0.2.10:80", "forward": "Route",
+			"checks": [{"type": "tcp", "through": "vip"}], "real": [{"addr": "10.0.0.2:80"}]}]}`)
+		stop := w.start(cfg)
+		w.after(5*time.Second, "10.0.0.2:80=1 mark50:10.0.0.2:80=1")
+		remove, err := w.kernel.Inject(ipvstest.Fault{Op: "add service", Errno: syscall.ENOMEM})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.client.DeleteService(t.Context(), ipvs.Mark(50, ipvs.IPv4)); err != nil {
+			t.Fatal(err)
+		}
+		const question = "tcp 192.0.2.10:80 (mark 50)"
+		w.answer(question, "!refused")
+		w.after(30*time.Second, "10.0.0.2:80=1")
+		if n := len(w.times(question)); n != 5 { // the first, and three more, of which one is asked again
+			t.Errorf("asked %d times: %v", n, w.times(question))
+		}
+		if s := w.log.String(); strings.Count(s, "check does not count") != 1 || strings.Count(s, "table not changed") > 2 {
+			t.Errorf("log:\n%s", s)
+		}
+		remove()
+		w.after(10*time.Second, "10.0.0.2:80=0 mark50:10.0.0.2:80=1")
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}

@@ -121,8 +121,8 @@ func askOnce(ctx context.Context, q question, c checker) outcome {
 }
 
 // repeat makes the check again and again until the context ends: the next one begins an interval after this one began, less
-// the jitter, and never before this one has ended.
-func repeat(ctx context.Context, q question, c checker, results chan<- outcome) {
+// the jitter, and never before this one has ended. A value of again has it made at once.
+func repeat(ctx context.Context, q question, c checker, results chan<- outcome, again <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	next := time.Now()
@@ -131,6 +131,8 @@ func repeat(ctx context.Context, q question, c checker, results chan<- outcome) 
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-again:
+			next = time.Now()
 		}
 		o := askOnce(ctx, q, c)
 		if ctx.Err() != nil {

@@ -10,6 +10,7 @@ import (
 // status is what the program knows, as JSON.
 type status struct {
 	Services []serviceStatus `json:"services"`
+	Warnings []string        `json:"warnings"` // what on this host keeps servers that are out of service from being left alone
 }
 
 type serviceStatus struct {
@@ -36,7 +37,7 @@ type checkStatus struct {
 
 // status describes the servers as they are now.
 func (e *engine) status(now time.Time) status {
-	st := status{Services: []serviceStatus{}}
+	st := status{Services: []serviceStatus{}, Warnings: []string{}}
 	for i := range e.cfg.Services {
 		s := &e.cfg.Services[i]
 		ss := serviceStatus{Service: s.Service, Sorry: s.Sorry != nil, Real: []realStatus{}}
