@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/golvs/lvs/examples/internal/setup"
-	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
 )
 
@@ -15,22 +14,22 @@ func TestIntegrationFindings(t *testing.T) {
 	nstest.RequireKernel(t)
 	l := newLab(t)
 	vip := netip.MustParsePrefix("10.0.0.100/32")
-	server := []string{"-role", "realserver", "-vip", "10.0.0.100", "-netns", l.real[0].Path()}
-	director := []string{"-vip", "10.0.0.100", "-dev", "eth0", "-real", "10.0.0.11", "-scheduler", "rr", "-netns", l.director.Path()}
+	server := []string{"-role", "realserver", "-vip", "10.0.0.100", "-netns", l.Real[0].Path()}
+	director := []string{"-vip", "10.0.0.100", "-dev", "eth0", "-real", "10.0.0.11", "-scheduler", "rr", "-netns", l.Director.Path()}
 	look := func(flags []string) (int, string) {
 		t.Helper()
-		status, out, _ := run(t, "", append([]string{"status"}, flags...)...)
+		status, out, _ := program.Run(t, "", append([]string{"status"}, flags...)...)
 		return status, out
 	}
 	for _, flags := range [][]string{director, server} {
-		if status, out, errs := run(t, "", append([]string{"start"}, flags...)...); status != setup.ExitOK {
+		if status, out, errs := program.Run(t, "", append([]string{"start"}, flags...)...); status != setup.ExitOK {
 			t.Fatalf("start: status %d, %s\n%s", status, errs, out)
 		}
 	}
 	if status, out := look(server); status != setup.ExitError || !strings.Contains(out, "! nothing serves tcp port 80 of 10.0.0.100: start the service") {
 		t.Errorf("without a service: status %d\n%s", status, out)
 	}
-	l.real[0].ServeHTTP(t, netip.MustParseAddrPort("10.0.0.100:80"), "rs", nil)
+	l.Real[0].ServeHTTP(t, netip.MustParseAddrPort("10.0.0.100:80"), "rs", nil)
 	if status, out := look(director); status != setup.ExitOK || !strings.Contains(out, "- 10.0.0.11:80 does not accept connections") {
 		t.Errorf("with a service for the VIP alone: status %d\n%s", status, out)
 	}
@@ -41,26 +40,26 @@ func TestIntegrationFindings(t *testing.T) {
 		want       string
 	}{
 		"no suppression": {
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "1") },
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "1") },
 			server, "! answered",
 		},
 		"no suppression, seen from the director": {
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "1") },
-			director, "! " + l.real[0].Link(t, "eth0").MAC.String() + " answers for 10.0.0.100 too: start the role of a real server there",
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "1") },
+			director, "! " + l.Real[0].Link(t, "eth0").MAC.String() + " answers for 10.0.0.100 too: start the role of a real server there",
 		},
 		"suppression of announcements only": {
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "0") },
-			func() { l.real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "2") },
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "0") },
+			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "2") },
 			server, "! announced",
 		},
 		"no VIP on the real server": {
-			func() { l.real[0].DeleteAddr(t, "lo", vip) }, func() { l.real[0].AddAddr(t, "lo", vip) },
+			func() { l.Real[0].DeleteAddr(t, "lo", vip) }, func() { l.Real[0].AddAddr(t, "lo", vip) },
 			server, "! not bound",
 		},
 		"no VIP on the director": {
-			func() { l.director.DeleteAddr(t, "eth0", vip) }, func() { l.director.AddAddr(t, "eth0", vip) },
+			func() { l.Director.DeleteAddr(t, "eth0", vip) }, func() { l.Director.AddAddr(t, "eth0", vip) },
 			director, `! 10.0.0.100 is not on eth0: "dr start" binds it`,
 		},
 	}
@@ -75,17 +74,17 @@ func TestIntegrationFindings(t *testing.T) {
 		}
 	}
 
-	w := setuptest.StartWatch(t, "dr", method(), append([]string{"status", "-watch", "-interval", "100ms"}, director...)...)
+	w := program.Watch(t, append([]string{"status", "-watch", "-interval", "100ms"}, director...)...)
 	w.Expect(t, "TCP  10.0.0.100:80 rr")
-	l.director.DeleteAddr(t, "eth0", vip)
+	l.Director.DeleteAddr(t, "eth0", vip)
 	w.Expect(t, ` ! 10.0.0.100 is not on eth0: "dr start" binds it`)
-	l.director.AddAddr(t, "eth0", vip)
+	l.Director.AddAddr(t, "eth0", vip)
 	w.Expect(t, " mended: 10.0.0.100 is not on eth0")
 	if status := w.Interrupt(); status != setup.ExitOK {
 		t.Errorf("watch, interrupted: status %d\n%s", status, w.Output())
 	}
 
-	l.director.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("10.0.0.11/32"), Via: netip.MustParseAddr("10.0.0.12")})
+	l.Director.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("10.0.0.11/32"), Via: netip.MustParseAddr("10.0.0.12")})
 	if status, out := look(director); status != setup.ExitError || !strings.Contains(out, "! 10.0.0.11 is behind the gateway 10.0.0.12") {
 		t.Errorf("behind a gateway: status %d\n%s", status, out)
 	}

@@ -5,23 +5,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/golvs/lvs/arp"
-	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
 )
 
-// lab is one network with a client that has several addresses, a director and three real servers.
-type lab struct {
-	client, director *nstest.NS
-	real             []*nstest.NS
-}
+// A lab is one network with a client that has several addresses, a director and three real servers.
+type lab = setuptest.Lab[*nstest.NS]
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
@@ -39,9 +34,9 @@ func newLab(t *testing.T) *lab {
 		}
 		return ns
 	}
-	l := &lab{client: station(20, 21, 22, 23, 24, 25, 26, 27), director: station(1)}
+	l := &lab{Program: program, Client: station(20, 21, 22, 23, 24, 25, 26, 27), Director: station(1)}
 	for i := range 3 {
-		l.real = append(l.real, station(11+i))
+		l.Real = append(l.Real, station(11+i))
 	}
 	return l
 }
@@ -79,93 +74,58 @@ func senders(frames []nstest.Frame, service netip.AddrPort) (macs map[string]boo
 func TestIntegrationRequests(t *testing.T) {
 	nstest.RequireKernel(t)
 	l := newLab(t)
-	stations := append([]*nstest.NS{l.director}, l.real...)
-	var before []setuptest.State
-	for _, ns := range stations {
-		before = append(before, setuptest.Read(t, ns.Path()))
-	}
-	for i, ns := range l.real {
+	compare := setuptest.Before(t, l.Stations()...)
+	for i, ns := range l.Real {
 		ns.ServeHTTP(t, netip.MustParseAddrPort("[::]:80"), fmt.Sprint(11+i), nil)
 	}
-	for _, tt := range []struct {
-		network, scheduler string
-		directorFirst      bool
-	}{{"10.0.0.", "wrr", true}, {"fd00::", "sh", false}} {
-		l.round(t, tt.network, tt.scheduler, tt.directorFirst)
-	}
-	for i, ns := range stations {
-		if diff := before[i].Diff(setuptest.Read(t, ns.Path())); diff != nil {
-			t.Errorf("station %d is not as before:\n%s", i, strings.Join(diff, "\n"))
-		}
-	}
+	round(t, l, "10.0.0.", "wrr", false)
+	round(t, l, "fd00::", "sh", true)
+	compare(t, "stopped")
 }
 
-func (l *lab) round(t *testing.T, network, scheduler string, directorFirst bool) {
+func round(t *testing.T, l *lab, network, scheduler string, serversFirst bool) {
 	t.Helper()
 	addr := func(host any) netip.Addr { return netip.MustParseAddr(fmt.Sprint(network, host)) }
-	service := netip.AddrPortFrom(addr(100), 80)
-	vip, mac := service.Addr(), l.director.Link(t, "eth0").MAC
-	probe, err := arp.New(&arp.Config{NetNS: l.client.Path()})
+	vip, mac := addr(100), l.Director.Link(t, "eth0").MAC
+	probe, err := arp.New(&arp.Config{NetNS: l.Client.Path()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	started := false // the director
-	do := func(ns *nstest.NS, args ...string) {
+	resolves := func(verb string, at setuptest.Place) {
 		t.Helper()
-		if status, out, errs := run(t, "", append(args, "-vip", vip.String(), "-netns", ns.Path())...); status != setup.ExitOK {
-			t.Fatalf("dr %v: status %d; %s\n%s", args, status, errs, out)
+		if at == setuptest.Place(l.Director) {
+			started = verb != "stop"
 		}
-		started = started && args[0] != "stop" || ns == l.director && args[0] == "start" || started && ns != l.director
 		var replies []arp.Reply
 		var err error
 		for try := 0; try == 0 || try < 10 && started && err == nil && len(replies) == 0; try++ { // an answer may be late
 			replies, err = probe.Probe(t.Context(), "eth0", vip, &arp.ProbeOptions{Count: 1, Wait: 150 * time.Millisecond})
 		}
 		if err != nil || started != (len(replies) == 1) || started && !bytes.Equal(replies[0].HardwareAddr, mac) {
-			t.Fatalf("after dr %v: %v answer for %v, and the director (started: %t) is %v; %v", args, replies, vip, started, mac, err)
+			t.Fatalf("after dr %s: %v answer for %v, and the director (started: %t) is %v; %v", verb, replies, vip, started, mac, err)
 		}
-	}
-	real := fmt.Sprintf("%v=3,%v,%v=2", addr(11), addr(12), addr(13))
-	director := []string{"-dev", "eth0", "-real", real, "-scheduler", scheduler}
-	atDirector, atClient := l.director.Capture(t, "eth0"), l.client.Capture(t, "eth0")
-
-	if directorFirst {
-		do(l.director, append([]string{"start"}, director...)...)
-	}
-	for _, ns := range l.real {
-		do(ns, "start", "-role", "realserver")
-	}
-	if !directorFirst {
-		do(l.director, append([]string{"start"}, director...)...)
-	}
-	do(l.director, append([]string{"status"}, director...)...)
-	for _, ns := range l.real {
-		do(ns, "status", "-role", "realserver")
 	}
 	var clients []netip.Addr
 	for i := range 8 {
 		clients = append(clients, addr(20+i))
 	}
-	answers := setuptest.Load{
-		Director: l.director.Path(), Service: service, Clients: clients, Count: 100, FirstPort: 20000, Dial: l.client.Dial,
-		Server: func(host string) netip.Addr { return addr(host) },
-	}.Requests(t)
-	if directorFirst {
-		do(l.director, "stop", "-dev", "eth0")
-	}
-	for _, ns := range l.real {
-		do(ns, "stop", "-role", "realserver")
-	}
-	if !directorFirst {
-		do(l.director, "stop", "-dev", "eth0")
-	}
-
+	service := netip.AddrPortFrom(vip, 80)
+	atDirector, atClient := l.Director.Capture(t, "eth0"), l.Client.Capture(t, "eth0")
+	answers := l.Play(t, setuptest.Service{
+		VIP:      vip,
+		Director: []string{"-dev", "eth0", "-real", fmt.Sprintf("%v=3,%v,%v=2", addr(11), addr(12), addr(13)), "-scheduler", scheduler},
+		Server:   func(int) []string { return []string{"-vip", vip.String()} },
+		Clients:  clients, Count: 100, FirstPort: 20000,
+		Answers:      func(host string) netip.Addr { return addr(host) },
+		ServersFirst: serversFirst, Each: resolves,
+	})
 	if macs, _ := senders(atDirector.Stop(), service); len(macs) > 0 {
 		t.Errorf("%v: answers of %v pass the director", vip, macs)
 	}
 	frames := atClient.Stop()
 	want := make(map[string]bool)
-	for i, ns := range l.real {
+	for i, ns := range l.Real {
 		if answers[addr(11+i)] > 0 {
 			want[ns.Link(t, "eth0").MAC.String()] = true
 		}

@@ -46,7 +46,7 @@ func method() *setup.Method {
 // director has the table first and the address last: when packets come, they are balanced.
 func director(m *setup.Machine) []setup.Part {
 	table := m.Table(ipvs.Destination{Forward: ipvs.Route})
-	return []setup.Part{table, m.Neighbours(), m.Answers(table, false), m.Holds(table)}
+	return []setup.Part{table, m.Neighbours(), m.Answers(table, false), m.Holds(table.SharesVIP)}
 }
 
 // realServer takes packets for the VIP and keeps quiet about it.

@@ -10,20 +10,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 )
 
-// run runs the program on the kernel; empty is the host's.
-func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	return setuptest.Run(t, "dr", method(), kernel, args...)
-}
+var program = setuptest.Method("dr", method)
 
 func TestDemo(t *testing.T) {
-	status, out, errs := run(t, "")
+	status, out, errs := program.Run(t, "")
 	if status != setup.ExitOK || errs != "" {
 		t.Fatalf("status %d, %s", status, errs)
 	}
@@ -47,41 +41,36 @@ func TestDirector(t *testing.T) {
 	const table = `Prot LocalAddress:Port Scheduler Flags
   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
 `
-	steps := []struct {
-		args   []string
-		status int
-		out    string
-	}{
-		{verb("status"), setup.ExitError, table + `! there is no service TCP 192.0.2.10:443: "dr start" adds it` + "\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "nothing to do\n"},
-		{verb("start", "-n"), setup.ExitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
-		{verb("start"), setup.ExitOK, "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"},
-		{verb("start"), setup.ExitOK, "nothing to do\n"},
-		{verb("status"), setup.ExitOK, table + `TCP  192.0.2.10:443 sh persistent 300
+	const service = "ipvsadm -A -t 192.0.2.10:443 -s sh -p 300\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 1\nipvsadm -a -t 192.0.2.10:443 -r 10.0.0.3:443 -g -w 0\n"
+	expect := func(status int, out string, args ...string) {
+		t.Helper()
+		program.Prints(t, kernel, status, out, args...)
+	}
+	stop := []string{"stop", "-vip", "192.0.2.10", "-port", "443"}
+	expect(setup.ExitError, table+`! there is no service TCP 192.0.2.10:443: "dr start" adds it`+"\n", verb("status")...)
+	expect(setup.ExitOK, "nothing to do\n", stop...)
+	expect(setup.ExitOK, service, verb("start", "-n")...)
+	expect(setup.ExitOK, service, verb("start")...)
+	expect(setup.ExitOK, "nothing to do\n", verb("start")...)
+	expect(setup.ExitOK, table+`TCP  192.0.2.10:443 sh persistent 300
   -> 10.0.0.2:443                 Route   1      0          0         
   -> 10.0.0.3:443                 Route   0      0          0         
-`},
-		{[]string{"start", "-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2=5"}, setup.ExitOK, "ipvsadm -E -t 192.0.2.10:443 -s wlc\nipvsadm -e -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 5\n"},
-		{verb("status", "-scheduler", "wlc"), setup.ExitError, table + `TCP  192.0.2.10:443 wlc
+`, verb("status")...)
+	expect(setup.ExitOK, "ipvsadm -E -t 192.0.2.10:443 -s wlc\nipvsadm -e -t 192.0.2.10:443 -r 10.0.0.2:443 -g -w 5\n",
+		"start", "-vip", "192.0.2.10", "-port", "443", "-real", "10.0.0.2=5")
+	expect(setup.ExitError, table+`TCP  192.0.2.10:443 wlc
   -> 10.0.0.2:443                 Route   5      0          0         
   -> 10.0.0.3:443                 Route   0      0          0         
 ! persistence is off and not 5m0s: "dr start" sets it
 ! 10.0.0.2:443 has weight 5 and not 1: "dr start" sets it
-`},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443", "-n"}, setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n"},
-		{[]string{"stop", "-vip", "192.0.2.10", "-port", "443"}, setup.ExitOK, "nothing to do\n"},
-	}
-	for _, s := range steps {
-		status, out, errs := run(t, kernel, s.args...)
-		if diff := cmp.Diff(s.out, out); diff != "" || status != s.status {
-			t.Fatalf("dr %v: status %d, want %d; %s\noutput (-want +got):\n%s", s.args, status, s.status, errs, diff)
-		}
-	}
+`, verb("status", "-scheduler", "wlc")...)
+	expect(setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n", append(stop, "-n")...)
+	expect(setup.ExitOK, "ipvsadm -D -t 192.0.2.10:443\n", stop...)
+	expect(setup.ExitOK, "nothing to do\n", stop...)
 }
 
 func TestStatusJSON(t *testing.T) {
-	status, out, _ := run(t, "memory:", "status", "-vip", "2001:db8::1", "-proto", "udp", "-json")
+	status, out, _ := program.Run(t, "memory:", "status", "-vip", "2001:db8::1", "-proto", "udp", "-json")
 	var got struct {
 		Table    struct{ Services []any }
 		Findings []setup.Finding
@@ -92,7 +81,7 @@ func TestStatusJSON(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	tests := map[string][]string{
+	program.Mistakes(t, "memory:", map[string][]string{
 		`unknown verb "frob"`:                                         {"frob"},
 		"-vip is required":                                            {"stop"},
 		"-real is required":                                           {"start", "-vip", "192.0.2.1"},
@@ -117,18 +106,7 @@ func TestMistakes(t *testing.T) {
 		"-scheduler is for directors":                                 {"start", "-vip", "192.0.2.1", "-role", "realserver", "-scheduler", "rr"},
 		"LVS_KERNEL=memory: has no devices for -role realse":          {"start", "-vip", "192.0.2.1", "-role", "realserver"},
 		"LVS_KERNEL=memory: has no devices for -dev":                  {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-dev", "eth0"},
-	}
-	for want, args := range tests {
-		status, out, errs := run(t, "memory:", args...)
-		if status != setup.ExitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
-			t.Errorf("dr %v: status %d, output %q, error %q; want %q", args, status, out, errs, want)
-		}
-	}
-	for _, args := range [][]string{{"-h"}, {"start", "-h"}, {"status", "-h"}, {"stop", "--help"}} {
-		if status, out, errs := run(t, "memory:", args...); status != setup.ExitOK || !strings.HasPrefix(out, "usage: dr ") || errs != "" {
-			t.Errorf("dr %v: status %d, output %q, error %q", args, status, out, errs)
-		}
-	}
+	})
 }
 
 // What fails comes with a hint.
@@ -140,7 +118,7 @@ func TestHint(t *testing.T) {
 	if status := method().Run(ctx, &e, []string{"start", "-vip", "192.0.2.1", "-real", "10.0.0.2"}); status != setup.ExitError || !strings.Contains(errs.String(), "context canceled") {
 		t.Errorf("interrupted: status %d, %s", status, errs.String())
 	}
-	status, _, text := run(t, "memory:", "start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-scheduler", "nosuch")
+	status, _, text := program.Run(t, "memory:", "start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-scheduler", "nosuch")
 	if status != setup.ExitError || !strings.Contains(text, "unknown scheduler\ndr: look for a typing error") {
 		t.Errorf("unknown scheduler: status %d, %s", status, text)
 	}
@@ -166,7 +144,7 @@ func TestBrokenPipe(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("start: %v\n%s", err, errs.String())
 	}
-	if status, out, _ := run(t, kernel, "status", "-vip", "192.0.2.10", "-real", "10.0.0.2"); status != setup.ExitOK {
+	if status, out, _ := program.Run(t, kernel, "status", "-vip", "192.0.2.10", "-real", "10.0.0.2"); status != setup.ExitOK {
 		t.Errorf("status %d\n%s", status, out)
 	}
 }

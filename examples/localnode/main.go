@@ -35,7 +35,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/golvs/lvs/arp"
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
@@ -195,10 +194,7 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 		return e.Report(err)
 	}
 	n := &node{options: o, client: c, out: e.Stdout}
-	parts, err := n.parts(e)
-	if err != nil {
-		return e.Report(errors.Join(err, done()))
-	}
+	parts := n.parts(e)
 	switch {
 	case verb == "stop":
 		err = setup.Stop(ctx, e.Stdout, parts, o.dryRun)
@@ -213,19 +209,15 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 }
 
 // parts are what a director consists of, in the order in which it is set up: when packets come, they are balanced.
-func (n *node) parts(e *setup.Env) ([]setup.Part, error) {
+func (n *node) parts(e *setup.Env) []setup.Part {
 	parts := []setup.Part{n}
 	if e.Kernel != "" {
-		return parts, nil
+		return parts
 	}
-	host, err := arp.New(&arp.Config{NetNS: n.netns, Timeout: timeout})
-	if err != nil {
-		return nil, err
-	}
-	m := setup.Machine{Program: e.Name, Out: e.Stdout, ARP: host, Client: n.client}
+	m := setup.Machine{Program: e.Name}
 	m.VIP, m.Device, m.NetNS = n.vip, n.device, n.netns
 	table := setup.Table{Client: n.client, Service: n.service()}
-	return append(parts, setup.Listening(n.netns, n.protocol, netip.AddrPortFrom(n.vip, n.port)), m.Holds(&table)), nil
+	return append(parts, setup.Listening(n.netns, n.protocol, netip.AddrPortFrom(n.vip, n.port)), m.Holds(table.SharesVIP))
 }
 
 // watch sets the service up and keeps the sorry server's weight right, until the context ends.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,12 +13,9 @@ import (
 	"github.com/golvs/lvs/internal/nstest"
 )
 
-// lab has a client with several addresses in one network, and three real servers in another; the director is in both. The
+// A lab has a client with several addresses in one network, and three real servers in another; the director is in both. The
 // last two real servers have another router as their gateway, which leads nowhere.
-type lab struct {
-	client, director *nstest.NS
-	real             []*nstest.NS
-}
+type lab = setuptest.Lab[*nstest.NS]
 
 // Networks of the lab, for addresses that end with a host's number.
 const (
@@ -42,10 +40,10 @@ func newLab(t *testing.T) *lab {
 	}
 	bridge.Bridge(t, "outer")
 	bridge.Bridge(t, "inner")
-	l := &lab{client: nstest.New(t), director: nstest.New(t)}
-	plug(l.client, "eth0", "outer", outer4, outer6, 20, 21, 22, 23, 24, 25, 26, 27)
-	plug(l.director, "eth0", "outer", outer4, outer6, 1)
-	plug(l.director, "eth1", "inner", inner4, inner6, 1)
+	l := &lab{Program: program, Client: nstest.New(t), Director: nstest.New(t)}
+	plug(l.Client, "eth0", "outer", outer4, outer6, 20, 21, 22, 23, 24, 25, 26, 27)
+	plug(l.Director, "eth0", "outer", outer4, outer6, 1)
+	plug(l.Director, "eth1", "inner", inner4, inner6, 1)
 	for i := range 3 {
 		ns := nstest.New(t)
 		plug(ns, "eth0", "inner", inner4, inner6, 11+i)
@@ -54,37 +52,9 @@ func newLab(t *testing.T) *lab {
 			ns.AddRoute(t, nstest.Route{Dst: netip.MustParsePrefix("::/0"), Via: addr(inner6, 254)})
 		}
 		ns.ServeHTTP(t, netip.MustParseAddrPort("[::]:8080"), fmt.Sprint(11+i), nil)
-		l.real = append(l.real, ns)
+		l.Real = append(l.Real, ns)
 	}
 	return l
-}
-
-// do runs the program for a namespace, which has to end with a status.
-func do(t *testing.T, want int, ns *nstest.NS, args ...string) string {
-	t.Helper()
-	status, out, errs := run(t, "", append(args, "-netns", ns.Path())...)
-	if status != want {
-		t.Fatalf("nat %v: status %d, want %d; %s\n%s", args, status, want, errs, out)
-	}
-	return out
-}
-
-// states reads what all stations look like.
-func states(t *testing.T, stations []*nstest.NS) (list []setuptest.State) {
-	t.Helper()
-	for _, ns := range stations {
-		list = append(list, setuptest.Read(t, ns.Path()))
-	}
-	return list
-}
-
-func same(t *testing.T, before, after []setuptest.State) {
-	t.Helper()
-	for i := range before {
-		if diff := before[i].Diff(after[i]); diff != nil {
-			t.Errorf("station %d is not as before:\n%s", i, strings.Join(diff, "\n"))
-		}
-	}
 }
 
 // passing counts the packets that come from a service and leave by a captured device.
@@ -97,16 +67,23 @@ func passing(frames []nstest.Frame, service netip.AddrPort) (count int) {
 	return count
 }
 
-func requests(t *testing.T, l *lab, network, inner string, service netip.AddrPort, count int) {
-	t.Helper()
-	var clients []netip.Addr
-	for i := range 8 {
-		clients = append(clients, addr(network, 20+i))
+// service is one at the VIP with the number 100 of a network, whose real servers are in the inner one.
+func service(l *lab, outer, inner string, count int, device, scheduler, server string) setuptest.Service {
+	s := setuptest.Service{
+		VIP:    addr(outer, 100),
+		Server: func(int) []string { return strings.Fields(server) },
+		Count:  count, FirstPort: 20000,
+		Answers: func(host string) netip.Addr { return netip.MustParseAddr(inner + host) },
 	}
-	setuptest.Load{
-		Director: l.director.Path(), Service: service, Clients: clients, Count: count, FirstPort: 20000, Dial: l.client.Dial,
-		Server: func(host string) netip.Addr { return netip.MustParseAddr(inner + host) },
-	}.Requests(t)
+	var words []string
+	for i := range l.Real {
+		words = append(words, fmt.Sprintf("%v=%d", netip.AddrPortFrom(addr(inner, 11+i), 8080), 3-i))
+	}
+	s.Director = []string{"-dev", device, "-real", strings.Join(words, ","), "-scheduler", scheduler}
+	for i := range 8 {
+		s.Clients = append(s.Clients, addr(outer, 20+i))
+	}
+	return s
 }
 
 // All is built by the program: requests are balanced as the model says, each answer passes the director, and afterwards
@@ -114,36 +91,26 @@ func requests(t *testing.T, l *lab, network, inner string, service netip.AddrPor
 func TestIntegrationRequests(t *testing.T) {
 	nstest.RequireKernel(t)
 	l := newLab(t)
-	stations := append([]*nstest.NS{l.director}, l.real...)
-	before := states(t, stations)
+	compare := setuptest.Before(t, l.Stations()...)
 	for _, tt := range []struct{ outer, inner, scheduler string }{{outer4, inner4, "sh"}, {outer6, inner6, "wrr"}} {
-		service := netip.AddrPortFrom(addr(tt.outer, 100), 80)
-		var words []string
-		for i := range l.real {
-			words = append(words, fmt.Sprintf("%v=%d", netip.AddrPortFrom(addr(tt.inner, 11+i), 8080), 3-i))
-		}
-		director := []string{"-vip", service.Addr().String(), "-dev", "eth0", "-real", strings.Join(words, ","), "-scheduler", tt.scheduler}
-		server := []string{"-role", "realserver", "-gw", addr(tt.inner, 1).String(), "-port", "8080"}
-		for _, ns := range l.real {
-			if out := do(t, setup.ExitError, ns, append([]string{"status"}, server...)...); !strings.Contains(out, "clients such as") {
+		server := "-port 8080 -gw " + addr(tt.inner, 1).String()
+		for _, ns := range l.Real {
+			if out := l.Do(t, setup.ExitError, ns, append([]string{"status", "-role", "realserver"}, strings.Fields(server)...)...); !strings.Contains(out, "clients such as") {
 				t.Errorf("status of a real server before start:\n%s", out)
 			}
-			do(t, setup.ExitOK, ns, append([]string{"start"}, server...)...)
-			do(t, setup.ExitOK, ns, append([]string{"status"}, server...)...)
 		}
-		do(t, setup.ExitOK, l.director, append([]string{"start"}, director...)...)
-		do(t, setup.ExitOK, l.director, append([]string{"status"}, director...)...)
-		captured := l.director.Capture(t, "eth0")
-		requests(t, l, tt.outer, tt.inner, service, 100)
-		if got := passing(captured.Stop(), service); got < 400 {
-			t.Errorf("%v: %d packets of the answers pass the director, want four or more for each request", service, got)
+		s := service(l, tt.outer, tt.inner, 100, "eth0", tt.scheduler, server)
+		s.Meanwhile = func() func() {
+			captured := l.Director.Capture(t, "eth0")
+			return func() {
+				if got := passing(captured.Stop(), netip.AddrPortFrom(s.VIP, 80)); got < 400 {
+					t.Errorf("%v: %d packets of the answers pass the director, want four or more for each request", s.VIP, got)
+				}
+			}
 		}
-		do(t, setup.ExitOK, l.director, "stop", "-vip", service.Addr().String(), "-dev", "eth0")
-		for _, ns := range l.real {
-			do(t, setup.ExitOK, ns, "stop", "-role", "realserver")
-		}
+		l.Play(t, s)
 	}
-	same(t, before, states(t, stations))
+	compare(t, "stopped")
 }
 
 // With clients and real servers on one network the answers pass the director too, and it sends no redirects.
@@ -151,47 +118,49 @@ func TestIntegrationOneNetwork(t *testing.T) {
 	nstest.RequireKernel(t)
 	l := newLab(t)
 	for i := range 8 {
-		l.real[2].AddAddr(t, "eth0", netip.PrefixFrom(addr(inner4, 20+i), 24))
+		l.Real[2].AddAddr(t, "eth0", netip.PrefixFrom(addr(inner4, 20+i), 24))
 	}
-	l.client, l.real = l.real[2], l.real[:2]
-	stations := append([]*nstest.NS{l.director}, l.real...)
-	before := states(t, stations)
-	service := netip.AddrPortFrom(addr(inner4, 100), 80)
-	for _, ns := range l.real {
-		do(t, setup.ExitOK, ns, "start", "-role", "realserver", "-gw", "10.0.2.1", "-clients", "10.0.2.0/24", "-port", "8080")
-		do(t, setup.ExitOK, ns, "status", "-role", "realserver", "-gw", "10.0.2.1", "-clients", "10.0.2.0/24", "-port", "8080")
+	l.Client, l.Real = l.Real[2], l.Real[:2]
+	compare := setuptest.Before(t, l.Stations()...)
+	s := service(l, inner4, inner4, 20, "eth1", "rr", "-gw 10.0.2.1 -clients 10.0.2.0/24 -port 8080")
+	s.Meanwhile = func() func() {
+		// Another service keeps the settings and the address when this one stops.
+		l.Do(t, setup.ExitOK, l.Director, "start", "-vip", "10.0.2.100", "-port", "81", "-real", "10.0.2.11:8080")
+		if got := l.Director.Sysctl(t, "net/ipv4/conf/eth1/send_redirects"); got != "0" {
+			t.Errorf("send_redirects is %s", got)
+		}
+		captured := l.Client.Capture(t, "eth0")
+		return func() {
+			direct(t, captured.Stop(), netip.AddrPortFrom(s.VIP, 80), l.Director.Link(t, "eth1").MAC.String())
+		}
 	}
-	do(t, setup.ExitOK, l.director, "start", "-vip", "10.0.2.100", "-dev", "eth1", "-real", "10.0.2.11:8080,10.0.2.12:8080", "-scheduler", "rr")
-	// Another service keeps the settings when this one stops.
-	do(t, setup.ExitOK, l.director, "start", "-vip", "10.0.2.101", "-dev", "eth1", "-real", "10.0.2.11:8080", "-scheduler", "rr")
-	captured := l.client.Capture(t, "eth0")
-	requests(t, l, inner4, inner4, service, 20)
-	mac := l.director.Link(t, "eth1").MAC.String()
-	for _, f := range captured.Stop() {
+	l.Play(t, s)
+	if got := l.Director.Sysctl(t, "net/ipv4/ip_forward"); got != "1" {
+		t.Errorf("ip_forward is %s while another service needs it", got)
+	}
+	// What goes back to which value is shown, and that it was start that changed it, whatever stop is told.
+	stop := []string{"stop", "-vip", "10.0.2.100", "-port", "81"}
+	want := regexp.MustCompile(`(?m)^net\.ipv4\.conf\.eth1\.send_redirects +0 +1 +restore$`)
+	if out := l.Do(t, setup.ExitOK, l.Director, append(stop, "-n")...); !want.MatchString(out) {
+		t.Errorf("stop -n does not say %v:\n%s", want, out)
+	}
+	l.Do(t, setup.ExitOK, l.Director, stop...)
+	compare(t, "stopped")
+}
+
+// direct looks for answers of a service that do not come from a hardware address, and for ICMP.
+func direct(t *testing.T, frames []nstest.Frame, service netip.AddrPort, director string) {
+	t.Helper()
+	for _, f := range frames {
 		p, err := f.Packet()
 		if err != nil || f.Outgoing {
 			continue
 		}
-		if p.Src == service && netMAC(f) != mac {
-			t.Fatalf("an answer comes from %v and not from the director %v", netMAC(f), mac)
+		if mac := net.HardwareAddr(f.Data[6:12]).String(); p.Src == service && mac != director {
+			t.Fatalf("an answer comes from %v and not from the director %v", mac, director)
 		}
 		if p.Proto == nstest.ICMP {
 			t.Fatalf("ICMP from %v: %x", p.Src, p.Payload)
 		}
 	}
-	if got := l.director.Sysctl(t, "net/ipv4/conf/eth1/send_redirects"); got != "0" {
-		t.Errorf("send_redirects is %s", got)
-	}
-	do(t, setup.ExitOK, l.director, "stop", "-vip", "10.0.2.100", "-dev", "eth1")
-	if got := l.director.Sysctl(t, "net/ipv4/ip_forward"); got != "1" {
-		t.Errorf("ip_forward is %s while another service needs it", got)
-	}
-	do(t, setup.ExitOK, l.director, "stop", "-vip", "10.0.2.101", "-dev", "eth1")
-	for _, ns := range l.real {
-		do(t, setup.ExitOK, ns, "stop", "-role", "realserver")
-	}
-	same(t, before, states(t, stations))
 }
-
-// netMAC returns the hardware address that a frame comes from.
-func netMAC(f nstest.Frame) string { return net.HardwareAddr(f.Data[6:12]).String() }

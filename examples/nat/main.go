@@ -101,7 +101,7 @@ func director(m *setup.Machine) []setup.Part {
 			Wanted: func(ctx context.Context) ([]sysctl.Setting, error) { return forwarding(ctx, m) },
 		},
 		m.Answers(table, true),
-		m.Holds(table),
+		m.Holds(table.SharesVIP),
 	}
 }
 

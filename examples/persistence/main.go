@@ -34,7 +34,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/golvs/lvs/arp"
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
@@ -226,12 +225,11 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	if err != nil {
 		return e.Report(err)
 	}
-	parts, err := o.parts(e, c)
-	switch {
-	case err != nil:
-	case verb == "start":
+	parts := o.parts(e, c)
+	switch verb {
+	case "start":
 		err = setup.Start(ctx, e.Stdout, parts, o.dryRun)
-	case verb == "stop":
+	case "stop":
 		err = setup.Stop(ctx, e.Stdout, parts, o.dryRun)
 	default:
 		err = setup.Status(ctx, e.Stdout, append(parts, o.affinity(c)), o.json)
@@ -240,7 +238,7 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 }
 
 // parts are what a director consists of, in the order in which it is set up: when packets come, they are balanced.
-func (o *options) parts(e *setup.Env, c *ipvs.Client) ([]setup.Part, error) {
+func (o *options) parts(e *setup.Env, c *ipvs.Client) []setup.Part {
 	var parts []setup.Part
 	tables := o.tables(c)
 	for _, t := range tables {
@@ -250,19 +248,9 @@ func (o *options) parts(e *setup.Env, c *ipvs.Client) ([]setup.Part, error) {
 		parts = append(parts, &rule{options: o})
 	}
 	if e.Kernel != "" {
-		return parts, nil
+		return parts
 	}
-	host, err := arp.New(&arp.Config{NetNS: o.netns, Timeout: requestTimeout})
-	if err != nil {
-		return nil, err
-	}
-	if o.device == "" {
-		m := setup.Machine{Program: e.Name, Out: e.Stdout, ARP: host, Client: c}
-		m.VIP, m.NetNS = o.vip, o.netns
-		return append(parts, m.Holds(nil)), nil
-	}
-	return append(parts, &setup.VIP{
-		Host: host, Program: e.Name, Addr: o.vip, Device: o.device,
-		Needed: func(ctx context.Context) ([]ipvs.ServiceID, error) { return o.others(ctx, c) },
-	}), nil
+	m := setup.Machine{Program: e.Name}
+	m.VIP, m.Device, m.NetNS = o.vip, o.device, o.netns
+	return append(parts, m.Holds(func(ctx context.Context) ([]ipvs.ServiceID, error) { return o.others(ctx, c) }))
 }

@@ -7,17 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
 )
 
-// lab has a client with several addresses, a director and three real servers, each in a network of its own, joined by a
+// A lab has a client with several addresses, a director and three real servers, each in a network of its own, joined by a
 // router. The real servers filter by the return path.
-type lab struct {
-	client, director *nstest.NS
-	real             []*nstest.NS
-}
+type lab = setuptest.Lab[*nstest.NS]
 
 // addr returns an address of the lab: the same numbers in both families.
 func addr(six bool, network, host int) netip.Addr {
@@ -50,24 +46,14 @@ func newLab(t *testing.T) *lab {
 		}
 		return ns
 	}
-	l := &lab{client: plug(1, 20, 21, 22, 23, 24, 25, 26, 27), director: plug(2, 1)}
+	l := &lab{Program: program, Client: plug(1, 20, 21, 22, 23, 24, 25, 26, 27), Director: plug(2, 1)}
 	for i := range 3 {
 		ns := plug(11+i, 11)
 		ns.SetSysctl(t, "net/ipv4/conf/all/rp_filter", "1")
 		ns.ServeHTTP(t, netip.MustParseAddrPort("[::]:80"), fmt.Sprint(11+i), nil)
-		l.real = append(l.real, ns)
+		l.Real = append(l.Real, ns)
 	}
 	return l
-}
-
-// do runs the program for a namespace, which has to end with a status.
-func do(t *testing.T, want int, ns *nstest.NS, args ...string) string {
-	t.Helper()
-	status, out, errs := run(t, "", append(args, "-netns", ns.Path())...)
-	if status != want {
-		t.Fatalf("tun %v: status %d, want %d; %s\n%s", args, status, want, errs, out)
-	}
-	return out
 }
 
 // path says how many answers of a service are among the frames that passed a device of the director, and by which protocol
@@ -96,11 +82,7 @@ func path(frames []nstest.Frame, service netip.AddrPort, servers []netip.Addr) (
 func TestIntegrationRequests(t *testing.T) {
 	nstest.RequireKernel(t)
 	l := newLab(t)
-	stations := append([]*nstest.NS{l.director}, l.real...)
-	var before []setuptest.State
-	for _, ns := range stations {
-		before = append(before, setuptest.Read(t, ns.Path()))
-	}
+	compare := setuptest.Before(t, l.Stations()...)
 	tests := []struct {
 		flags     string
 		six       bool // the VIP
@@ -123,57 +105,45 @@ func TestIntegrationRequests(t *testing.T) {
 	}
 	for round, tt := range tests {
 		name := fmt.Sprintf("%s, VIP IPv6 %t, outer IPv6 %t", tt.flags, tt.six, tt.outer)
-		service := netip.AddrPortFrom(addr(tt.six, 2, 100), 80)
-		flags := append([]string{"-vip", service.Addr().String()}, strings.Fields(tt.flags)...)
 		var words []string
 		var servers, clients []netip.Addr
-		for i := range l.real {
+		for i := range l.Real {
 			servers = append(servers, addr(tt.outer, 11+i, 11))
 			words = append(words, fmt.Sprintf("%v=%d", servers[i], 3-i))
 		}
 		for i := range 8 {
 			clients = append(clients, addr(tt.six, 1, 20+i))
 		}
-		director := append([]string{"-dev", "eth0", "-real", strings.Join(words, ","), "-scheduler", tt.scheduler}, flags...)
-		for i, ns := range l.real {
-			server := append([]string{"-role", "realserver"}, flags...)
-			if tt.rip {
-				server = append(server, "-rip", servers[i].String())
-			}
-			do(t, setup.ExitOK, ns, append([]string{"start"}, server...)...)
-			if i == 0 {
-				do(t, setup.ExitOK, ns, append([]string{"status"}, server...)...)
-			}
-		}
-		do(t, setup.ExitOK, l.director, append([]string{"start"}, director...)...)
-		out := do(t, setup.ExitOK, l.director, append([]string{"status"}, director...)...)
-		if !strings.Contains(out, "fit on the way to") {
-			t.Errorf("%s: status:\n%s", name, out)
-		}
-		captured := l.director.Capture(t, "eth0")
-		setuptest.Load{
-			Director: l.director.Path(), Service: service, Clients: clients, Count: tt.count, Dial: l.client.Dial,
-			FirstPort: uint16(20000 + 100*round),
-			Server: func(answer string) netip.Addr {
+		vip := addr(tt.six, 2, 100)
+		l.Play(t, setuptest.Service{
+			VIP:      vip,
+			Director: append([]string{"-dev", "eth0", "-real", strings.Join(words, ","), "-scheduler", tt.scheduler}, strings.Fields(tt.flags)...),
+			Server: func(i int) []string {
+				flags := append([]string{"-vip", vip.String()}, strings.Fields(tt.flags)...)
+				if tt.rip {
+					flags = append(flags, "-rip", servers[i].String())
+				}
+				return flags
+			},
+			ServersFirst: true,
+			Clients:      clients, Count: tt.count, FirstPort: uint16(20000 + 100*round),
+			Answers: func(answer string) netip.Addr {
 				network, err := strconv.Atoi(answer)
 				if err != nil {
 					t.Errorf("%s: answer %q", name, answer)
 				}
 				return addr(tt.outer, network, 11)
 			},
-		}.Requests(t)
-		passed, protocols := path(captured.Stop(), service, servers)
-		if passed != 0 || len(protocols) != 1 || protocols[tt.protocol] < 3*tt.count {
-			t.Errorf("%s: %d answers passed the director, packets left by protocols %v, want %d", name, passed, protocols, tt.protocol)
-		}
-		do(t, setup.ExitOK, l.director, "stop", "-vip", service.Addr().String(), "-dev", "eth0")
-		for _, ns := range l.real {
-			do(t, setup.ExitOK, ns, "stop", "-role", "realserver", "-vip", service.Addr().String())
-		}
+			Meanwhile: func() func() {
+				captured := l.Director.Capture(t, "eth0")
+				return func() {
+					passed, protocols := path(captured.Stop(), netip.AddrPortFrom(vip, 80), servers)
+					if passed != 0 || len(protocols) != 1 || protocols[tt.protocol] < 3*tt.count {
+						t.Errorf("%s: %d answers passed the director, packets left by protocols %v, want %d", name, passed, protocols, tt.protocol)
+					}
+				}
+			},
+		})
 	}
-	for i, ns := range stations {
-		if diff := before[i].Diff(setuptest.Read(t, ns.Path())); diff != nil {
-			t.Errorf("station %d is not as before:\n%s", i, strings.Join(diff, "\n"))
-		}
-	}
+	compare(t, "stopped")
 }

@@ -94,7 +94,7 @@ func (t *tunnel) director(m *setup.Machine) []setup.Part {
 		template.Tunnel.Flags = ipvs.Checksum
 	}
 	table := m.Table(template)
-	return []setup.Part{table, t.ways(m), m.Answers(table, false), m.Holds(table)}
+	return []setup.Part{table, t.ways(m), m.Answers(table, false), m.Holds(table.SharesVIP)}
 }
 
 // realServer unwraps packets, takes those for the VIP and keeps quiet about it.

@@ -11,14 +11,10 @@ import (
 	"github.com/golvs/lvs/ipvs"
 )
 
-// run runs the program on the kernel; empty is the host's.
-func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	return setuptest.Run(t, "tun", method(), kernel, args...)
-}
+var program = setuptest.Method("tun", method)
 
 func TestDemo(t *testing.T) {
-	status, out, errs := run(t, "")
+	status, out, errs := program.Run(t, "")
 	if status != setup.ExitOK || errs != "" || !strings.Contains(out, "10.3.0.2:80  2       12           40") {
 		t.Fatalf("status %d, %s\n%s", status, errs, out)
 	}
@@ -35,14 +31,14 @@ func TestDirector(t *testing.T) {
 	for want, flags := range tests {
 		kernel := "memory:" + t.TempDir() + "/kernel"
 		args := append([]string{"start", "-vip", "192.0.2.10", "-real", "10.0.0.2"}, flags...)
-		if status, out, errs := run(t, kernel, args...); status != setup.ExitOK || !strings.HasSuffix(out, "\nipvsadm "+want+"\n") {
+		if status, out, errs := program.Run(t, kernel, args...); status != setup.ExitOK || !strings.HasSuffix(out, "\nipvsadm "+want+"\n") {
 			t.Fatalf("tun %v: status %d, %s\n%s\nwant\n%s", args, status, errs, out, want)
 		}
 		args[0] = "status"
-		if status, out, errs := run(t, kernel, args...); status != setup.ExitOK {
+		if status, out, errs := program.Run(t, kernel, args...); status != setup.ExitOK {
 			t.Fatalf("tun %v: status %d, %s\n%s", args, status, errs, out)
 		}
-		if status, out, _ := run(t, kernel, "status", "-vip", "192.0.2.10", "-real", "10.0.0.2"); (status == setup.ExitOK) != (flags == nil) {
+		if status, out, _ := program.Run(t, kernel, "status", "-vip", "192.0.2.10", "-real", "10.0.0.2"); (status == setup.ExitOK) != (flags == nil) {
 			t.Fatalf("tun %v, and status without -type: status %d\n%s", args, status, out)
 		}
 	}
@@ -86,7 +82,7 @@ func TestDevice(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	tests := map[string][]string{
+	program.Mistakes(t, "", map[string][]string{
 		"-vip is required":                             {"start", "-role", "realserver"},
 		"-type gue needs -tun-port":                    {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-type", "gue"},
 		"-tun-port is for -type gue":                   {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-tun-port", "1"},
@@ -96,16 +92,5 @@ func TestMistakes(t *testing.T) {
 		`invalid value "x" for flag -type`:             {"start", "-vip", "192.0.2.1", "-type", "x"},
 		"-type tunnel(7) is none of ipip, gue and gre": {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-type", "tunnel(7)"},
 		"a port is a number from 1 to 65535":           {"start", "-vip", "192.0.2.1", "-real", "10.0.0.2", "-tun-port", "0"},
-	}
-	for want, args := range tests {
-		status, out, errs := run(t, "", args...)
-		if status != setup.ExitUsage || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
-			t.Errorf("tun %v: status %d, output %q, error %q; want %q", args, status, out, errs, want)
-		}
-	}
-	for _, args := range [][]string{{"-h"}, {"start", "-h"}, {"status", "-h"}, {"stop", "--help"}} {
-		if status, out, errs := run(t, "memory:", args...); status != setup.ExitOK || !strings.HasPrefix(out, "usage: tun ") || errs != "" {
-			t.Errorf("tun %v: status %d, output %q, error %q", args, status, out, errs)
-		}
-	}
+	})
 }

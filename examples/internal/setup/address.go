@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golvs/lvs/arp"
@@ -19,7 +20,8 @@ type Addresses struct {
 	Setup arp.Setup
 }
 
-// Start plans the set-up.
+// Start plans the set-up. It cannot be taken back without what earlier runs did for the same address, so it belongs at the
+// end of a role, when nothing after it can fail.
 func (a *Addresses) Start(ctx context.Context) (Action, error) {
 	plan, err := a.Host.Plan(ctx, a.Setup)
 	return hostAction(a.Host, plan), err
@@ -28,11 +30,13 @@ func (a *Addresses) Start(ctx context.Context) (Action, error) {
 // Stop plans to take it back: what only these virtual addresses needed comes back to what it was.
 func (a *Addresses) Stop(ctx context.Context) (Action, error) {
 	plan, err := a.Host.PlanRelease(ctx, a.Setup.VIPs...)
+	for _, vip := range a.Setup.VIPs {
+		err = errors.Join(err, contradicts(plan, vip, a.Setup.Device))
+	}
 	return hostAction(a.Host, plan), err
 }
 
-// hostAction is the action that carries a plan out. It cannot be taken back without what earlier runs did for the same
-// address, so it belongs at the end of a role, when nothing after it can fail.
+// hostAction is the action that carries a plan out.
 func hostAction(h *arp.Host, plan arp.Plan) Action {
 	a := Action{Do: func(ctx context.Context) error {
 		_, err := h.Apply(ctx, plan)
@@ -42,6 +46,16 @@ func hostAction(h *arp.Host, plan arp.Plan) Action {
 		a.Text = plan.String()
 	}
 	return a
+}
+
+// contradicts is the error of stopping what was bound to another device than -dev says.
+func contradicts(plan arp.Plan, vip netip.Addr, device string) error {
+	for _, s := range plan.Steps {
+		if s.Op == arp.DeleteAddress && s.Address.Addr() == vip && device != "" && s.Device != device {
+			return &Contradiction{fmt.Sprintf("-dev %s", device), fmt.Sprintf("start has bound %v to %s", vip, s.Device)}
+		}
+	}
+	return nil
 }
 
 // Check says whether the addresses are bound and kept quiet about.
@@ -66,39 +80,87 @@ func (a *Addresses) Check(ctx context.Context) (Look, error) {
 	return l, nil
 }
 
-// VIP is the part of a director that holds the virtual address on a network card, where it answers ARP for it.
+// VIP is the part of a director that holds the virtual address on a network card, where it answers ARP for it. What binds
+// it is recorded apart from what a real server does, so that a machine that is both can stop being one of them.
 type VIP struct {
-	Host    *arp.Host
+	NetNS   string
 	Program string // its name, for advice
 	Addr    netip.Addr
-	Device  string
+
+	// Device is where Start binds the address, and Check expects it. If it is empty, others bind it: Start does nothing, and
+	// Check is content with any device. Stop does not need it.
+	Device string
 
 	// Needed returns what else needs the address, which then stays when the part is stopped.
 	Needed func(ctx context.Context) ([]ipvs.ServiceID, error)
 }
 
+// host returns the host with the record of the addresses of directors.
+func (v *VIP) host() (*arp.Host, error) {
+	id, err := namespaceID(v.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	return arp.New(&arp.Config{NetNS: v.NetNS, Journal: fmt.Sprintf("run/lvs/vip-%s.json", id), Timeout: timeout})
+}
+
 // Start plans to bind the address. An IPv6 one is deprecated, so that the director's own packets, those of tunnels
 // included, do not come from it.
 func (v *VIP) Start(ctx context.Context) (Action, error) {
-	links, err := v.Host.Links(ctx)
+	if v.Device == "" {
+		return Action{}, nil
+	}
+	host, err := v.host()
+	if err != nil {
+		return Action{}, err
+	}
+	links, err := host.Links(ctx)
 	if err != nil {
 		return Action{}, err
 	}
 	if !slices.ContainsFunc(links, func(l arp.Link) bool { return l.Name == v.Device }) {
 		return Action{}, fmt.Errorf("there is no device %q: %w", v.Device, fs.ErrNotExist) // else a dummy of that name would be made
 	}
-	plan, err := v.Host.Plan(ctx, arp.Setup{VIPs: []netip.Addr{v.Addr}, Device: v.Device, Suppress: arp.SuppressNone})
-	return hostAction(v.Host, plan), err
+	plan, err := host.Plan(ctx, arp.Setup{VIPs: []netip.Addr{v.Addr}, Device: v.Device, Suppress: arp.SuppressNone})
+	a := hostAction(host, plan)
+	if slices.ContainsFunc(plan.Steps, func(s arp.Step) bool { return s.Op == arp.AddAddress && !s.Keep }) {
+		a.Undo = func(ctx context.Context) error {
+			_, err := host.Release(ctx, v.Addr)
+			return err
+		}
+	}
+	return a, err
 }
 
-// Stop plans to unbind it, if this package bound it and nothing else needs it.
+// Stop plans to unbind it from the device to which it was bound, if nothing else needs it.
 func (v *VIP) Stop(ctx context.Context) (Action, error) {
-	ids, err := v.Needed(ctx)
-	if err != nil || len(ids) > 0 {
+	host, err := v.host()
+	if err != nil {
 		return Action{}, err
 	}
-	plan, err := v.Host.PlanRelease(ctx, v.Addr)
-	return hostAction(v.Host, plan), err
+	plan, err := host.PlanRelease(ctx, v.Addr)
+	if err == nil {
+		err = contradicts(plan, v.Addr, v.Device)
+	}
+	if err != nil || plan.Empty() {
+		return Action{}, err
+	}
+	if ids, err := v.Needed(ctx); err != nil || len(ids) > 0 {
+		return Action{Kept: needed(v.Addr.String(), ids)}, err
+	}
+	return hostAction(host, plan), nil
+}
+
+// needed says that something stays for the sake of others.
+func needed(what string, ids []ipvs.ServiceID) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = id.String()
+	}
+	return fmt.Sprintf("%s stays, as it is needed for %s\n", what, strings.Join(words, ", "))
 }
 
 // probe is how long to wait for other machines that answer for the address.
@@ -106,8 +168,15 @@ const probe = 300 * time.Millisecond
 
 // Check says whether the device has the address, and whether any other machine answers for it too.
 func (v *VIP) Check(ctx context.Context) (Look, error) {
+	host, err := arp.New(&arp.Config{NetNS: v.NetNS, Timeout: timeout})
+	if err != nil {
+		return Look{}, err
+	}
+	if v.Device == "" {
+		return v.anywhere(ctx, host)
+	}
 	l := Look{Name: "vip"}
-	list, err := v.Host.Addresses(ctx)
+	list, err := host.Addresses(ctx)
 	if err != nil {
 		return l, err
 	}
@@ -117,7 +186,7 @@ func (v *VIP) Check(ctx context.Context) (Look, error) {
 		return l, nil
 	}
 	l.Value, l.Text = list[i], fmt.Sprintln(list[i])
-	replies, err := v.Host.Probe(ctx, v.Device, v.Addr, &arp.ProbeOptions{Wait: probe})
+	replies, err := host.Probe(ctx, v.Device, v.Addr, &arp.ProbeOptions{Wait: probe})
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		l.Notes = append(l.Notes, "nobody was asked who else answers for the address: that needs CAP_NET_RAW")
@@ -132,4 +201,17 @@ func (v *VIP) Check(ctx context.Context) (Look, error) {
 		})
 	}
 	return l, nil
+}
+
+// anywhere says whether the machine has the address at all.
+func (v *VIP) anywhere(ctx context.Context, host *arp.Host) (Look, error) {
+	l := Look{Name: "vip"}
+	state, err := host.State(ctx)
+	if err == nil && !slices.ContainsFunc(state.Local, func(r arp.LocalRoute) bool { return r.Prefix.Contains(v.Addr) }) {
+		l.Findings = append(l.Findings, Finding{
+			fmt.Sprintf("%v is no address of this machine, so that IPVS does not get its packets", v.Addr),
+			fmt.Sprintf("\"%s start -dev DEVICE\" binds it", v.Program),
+		})
+	}
+	return l, err
 }

@@ -127,7 +127,7 @@ func (g *Gateway) Start(context.Context) (Action, error) {
 	return g.action(plan(routes, g.Clients, g.Gateway)), nil
 }
 
-// Stop plans to remove the routes that this package has added.
+// Stop plans to remove the routes that this package has added. A gateway that is not theirs is a [Contradiction].
 func (g *Gateway) Stop(context.Context) (Action, error) {
 	var changes []change
 	for _, like := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
@@ -136,6 +136,11 @@ func (g *Gateway) Stop(context.Context) (Action, error) {
 			return Action{}, err
 		}
 		changes = append(changes, plan(routes, nil, netip.Addr{})...)
+	}
+	for _, c := range changes {
+		if g.Gateway.IsValid() && c.gateway != g.Gateway {
+			return Action{}, &Contradiction{fmt.Sprintf("-gw %v", g.Gateway), fmt.Sprintf("start has routed %v through %v", c.dst, c.gateway)}
+		}
 	}
 	return g.action(changes), nil
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/golvs/lvs/arp"
@@ -44,22 +43,10 @@ func (m *Machine) Table(template ipvs.Destination) *Table {
 	}
 }
 
-// Holds returns the part of the virtual address: -dev holds it, or, without that, it is only looked at.
-func (m *Machine) Holds(t *Table) Part {
-	if m.Device != "" {
-		return &VIP{Host: m.ARP, Program: m.Program, Addr: m.VIP, Device: m.Device, Needed: t.SharesVIP}
-	}
-	return Checks(func(ctx context.Context) (Look, error) {
-		l := Look{Name: "vip"}
-		state, err := m.ARP.State(ctx)
-		if err == nil && !slices.ContainsFunc(state.Local, func(r arp.LocalRoute) bool { return r.Prefix.Contains(m.VIP) }) {
-			l.Findings = append(l.Findings, Finding{
-				fmt.Sprintf("%v is no address of this machine, so that IPVS does not get its packets", m.VIP),
-				fmt.Sprintf("\"%s start -dev DEVICE\" binds it", m.Program),
-			})
-		}
-		return l, err
-	})
+// Holds returns the part of the virtual address: -dev holds it, or, without that, it is only looked at. It stays as long as
+// needed returns other services.
+func (m *Machine) Holds(needed func(context.Context) ([]ipvs.ServiceID, error)) Part {
+	return &VIP{NetNS: m.NetNS, Program: m.Program, Addr: m.VIP, Device: m.Device, Needed: needed}
 }
 
 // Neighbours checks that the real servers are on a link of the director, as direct routing needs.

@@ -23,6 +23,7 @@ type Part interface {
 // Action is what a part is about to do.
 type Action struct {
 	Text string // each change on a line of its own, empty if nothing changes
+	Kept string // what stays although it is to be stopped, and why, whole lines
 
 	// Do does it, and takes back what it did if it fails. It may be nil. It is called without a text too, as there may be
 	// something to be remembered.
@@ -106,7 +107,8 @@ func undo(ctx context.Context, out io.Writer, done []Action) error {
 // stopTimeout bounds what goes on after the context has ended.
 const stopTimeout = 2 * time.Minute
 
-// Stop stops the parts in reverse order, and all that can be even if one fails. Once begun it goes on to the end, also when
+// Stop stops the parts in reverse order, and all that can be even if one fails; but nothing is done if one of them finds a
+// [Contradiction]. Once begun it goes on to the end, also when
 // the context ends meanwhile, so that no half of a role remains. With dry set it only shows what would be done.
 func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
 	if err := ctx.Err(); err != nil {
@@ -115,20 +117,38 @@ func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	var errs []error
-	idle := true
+	var actions []Action
 	for _, p := range slices.Backward(parts) {
 		a, err := p.Stop(ctx)
-		if err == nil {
-			idle = idle && a.Text == ""
-			err = a.run(ctx, out, dry)
+		if _, ok := errors.AsType[*Contradiction](err); ok {
+			return err
 		}
-		errs = append(errs, err)
+		if errs = append(errs, err); err == nil {
+			actions = append(actions, a)
+		}
+	}
+	idle := true
+	for _, a := range actions {
+		fmt.Fprint(out, a.Kept)
+		idle = idle && a.Text == ""
+		errs = append(errs, a.run(ctx, out, dry))
 	}
 	err := errors.Join(errs...)
 	if err == nil && idle {
 		fmt.Fprintln(out, "nothing to do")
 	}
 	return err
+}
+
+// Contradiction is the error of a flag that says something else than what start has recorded.
+type Contradiction struct {
+	Flag   string // as it is written, with its value
+	Record string // what start did
+}
+
+// Error says both.
+func (c *Contradiction) Error() string {
+	return fmt.Sprintf("%s: %s, and nothing is done; stop does not need the flag", c.Flag, c.Record)
 }
 
 // Checks is a part that is only looked at.

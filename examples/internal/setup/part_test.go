@@ -20,6 +20,8 @@ type fakePart struct {
 	log  *[]string
 	idle bool
 	fail error
+	plan error      // of Stop
+	kept string     // by Stop
 	mu   sync.Mutex // protects look, and fail while it is watched
 	look Look
 }
@@ -42,7 +44,12 @@ func (f *fakePart) action(verb string) (Action, error) {
 }
 
 func (f *fakePart) Start(context.Context) (Action, error) { return f.action("start") }
-func (f *fakePart) Stop(context.Context) (Action, error)  { return f.action("stop") }
+
+func (f *fakePart) Stop(context.Context) (Action, error) {
+	a, err := f.action("stop")
+	a.Kept = f.kept
+	return a, errors.Join(err, f.plan)
+}
 
 func (f *fakePart) Check(context.Context) (Look, error) {
 	f.mu.Lock()
@@ -74,7 +81,7 @@ func (i interrupting) Stop(ctx context.Context) (Action, error) {
 }
 
 func TestStartStop(t *testing.T) {
-	broken := errors.New("broken")
+	broken, contradiction := errors.New("broken"), &Contradiction{"-dev x", "it is y"}
 	tests := map[string]struct {
 		parts []*fakePart
 		run   func(context.Context, []Part, *bytes.Buffer) error
@@ -107,6 +114,21 @@ func TestStartStop(t *testing.T) {
 			parts: []*fakePart{{name: "a"}, {name: "b", fail: broken}, {name: "c"}},
 			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
 			log:   []string{"stop c", "stop b", "stop a"}, out: "stop c\nstop b\nstop a\n", err: broken,
+		},
+		"stop without a plan of one part": {
+			parts: []*fakePart{{name: "a"}, {name: "b", plan: broken}, {name: "c"}},
+			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
+			log:   []string{"stop c", "stop a"}, out: "stop c\nstop a\n", err: broken,
+		},
+		"stop with a flag that contradicts the record": {
+			parts: []*fakePart{{name: "a", plan: contradiction}, {name: "b"}},
+			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
+			err:   contradiction,
+		},
+		"stop keeps what is needed": {
+			parts: []*fakePart{{name: "a", idle: true, kept: "a stays\n"}},
+			run:   func(ctx context.Context, p []Part, b *bytes.Buffer) error { return Stop(ctx, b, p, false) },
+			log:   []string{"stop a"}, out: "a stays\nnothing to do\n",
 		},
 		"stop interrupted before": {
 			parts: []*fakePart{{name: "a"}},

@@ -1,12 +1,15 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/sysctl"
@@ -82,28 +85,56 @@ func (s *Settings) Start(ctx context.Context) (Action, error) {
 
 // Stop plans to restore what the parameters were, if nothing else needs them.
 func (s *Settings) Stop(ctx context.Context) (Action, error) {
-	if ids, err := s.Needed(ctx); err != nil || len(ids) > 0 {
-		return Action{}, err
-	}
 	journal, err := s.journal()
 	if err != nil {
 		return Action{}, err
 	}
-	if _, err := os.Stat("/" + journal); errors.Is(err, os.ErrNotExist) {
+	planned, err := s.Host.PlanUndo(journal)
+	if errors.Is(err, fs.ErrNotExist) {
 		return Action{}, nil
 	} else if err != nil {
 		return Action{}, err
 	}
+	if ids, err := s.Needed(ctx); err != nil || len(ids) > 0 {
+		return Action{Kept: needed("what start has recorded in /"+journal, ids)}, err
+	}
 	return Action{
-		Text: fmt.Sprintf("restore the kernel parameters that are recorded in /%s\n", journal),
+		Text: restorations(planned),
 		Do: func(ctx context.Context) error {
 			results, err := s.Host.Undo(ctx, journal)
-			for _, r := range results {
-				fmt.Fprintf(s.Out, "  %s: %v\n", r.Name, r.Outcome)
+			for i, r := range results {
+				if i >= len(planned) || r.Outcome != planned[i].Outcome { // changed since
+					fmt.Fprintf(s.Out, "%s: %v\n", r.Name, r.Outcome)
+				}
 			}
 			return err
 		},
 	}, nil
+}
+
+// restorations is a table of what taking back changes, and of what it has to leave.
+func restorations(list []sysctl.Restored) string {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "SETTING\tNOW\tBACK TO\tACTION")
+	idle := true
+	for _, r := range list {
+		action := r.Outcome.String()
+		switch r.Outcome {
+		case sysctl.RestoreNotNeeded:
+			continue
+		case sysctl.RestoreDone:
+			action = "restore"
+		case sysctl.RestoreFailed:
+			action = r.Err.Error()
+		}
+		idle = false
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Name, cmp.Or(r.Now, "-"), r.Old, action)
+	}
+	if _ = w.Flush(); idle { // a builder takes everything
+		return ""
+	}
+	return text.String()
 }
 
 // Check says which parameters are not as wanted.

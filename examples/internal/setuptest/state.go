@@ -50,6 +50,23 @@ func Read(t testing.TB, netns string) State {
 	return s
 }
 
+// Before reads the state of namespaces. Compare says which of them have become different, and how; the message says when.
+func Before[P Place](t testing.TB, places ...P) (compare func(t testing.TB, when string)) {
+	t.Helper()
+	states := make([]State, len(places))
+	for i, p := range places {
+		states[i] = Read(t, p.Path())
+	}
+	return func(t testing.TB, when string) {
+		t.Helper()
+		for i, p := range places {
+			if diff := states[i].Diff(Read(t, p.Path())); diff != nil {
+				t.Errorf("%s: station %d is not as before:\n%s", when, i, strings.Join(diff, "\n"))
+			}
+		}
+	}
+}
+
 // list has the program ip list things in the calling thread's namespace, each on a line of its own.
 func (s State) list(commands ...string) error {
 	cmd := exec.Command("ip", "-o", "-b", "-")

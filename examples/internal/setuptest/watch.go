@@ -19,12 +19,12 @@ type Watch struct {
 	status chan int
 }
 
-// StartWatch runs a program in this process until Interrupt is called.
-func StartWatch(t testing.TB, name string, m *setup.Method, args ...string) *Watch {
+// Watch runs the program in this process until Interrupt is called.
+func (p Program) Watch(t testing.TB, args ...string) *Watch {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	w := &Watch{stop: stop, status: make(chan int, 1)}
-	go func() { w.status <- m.Run(ctx, &setup.Env{Name: name, Stdout: w, Stderr: w}, args) }()
+	go func() { w.status <- p.Main(ctx, &setup.Env{Name: p.Name, Stdout: w, Stderr: w}, args) }()
 	t.Cleanup(stop)
 	return w
 }

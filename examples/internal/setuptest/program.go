@@ -1,0 +1,72 @@
+package setuptest
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/golvs/lvs/examples/internal/setup"
+)
+
+// Program is a program with the verbs start, stop and status.
+type Program struct {
+	Name string
+	Main func(ctx context.Context, e *setup.Env, args []string) int
+}
+
+// Method returns the program of a method, which is made anew for each run.
+func Method(name string, method func() *setup.Method) Program {
+	return Program{name, func(ctx context.Context, e *setup.Env, args []string) int { return method().Run(ctx, e, args) }}
+}
+
+// Run runs the program in this process. The kernel is as in setup.Env.
+func (p Program) Run(t testing.TB, kernel string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = p.Main(t.Context(), &setup.Env{Name: p.Name, Stdout: &out, Stderr: &errs, Kernel: kernel}, args)
+	return status, out.String(), errs.String()
+}
+
+// Place is a network namespace, such as those of nstest.
+type Place interface{ Path() string }
+
+// Do runs the program for a namespace, where it has to end with a status. It returns what was printed, errors last.
+func (p Program) Do(t testing.TB, want int, at Place, args ...string) string {
+	t.Helper()
+	args = append(slices.Clone(args), "-netns", at.Path())
+	status, out, errs := p.Run(t, "", args...)
+	if status != want {
+		t.Fatalf("%s %v: status %d, want %d; %s\n%s", p.Name, args, status, want, errs, out)
+	}
+	return out + errs
+}
+
+// Prints runs the program on a kernel, where it has to end with a status and print a text.
+func (p Program) Prints(t testing.TB, kernel string, want int, text string, args ...string) {
+	t.Helper()
+	status, out, errs := p.Run(t, kernel, args...)
+	if diff := cmp.Diff(text, out); diff != "" || status != want {
+		t.Fatalf("%s %v: status %d, want %d; %s\noutput (-want +got):\n%s", p.Name, args, status, want, errs, diff)
+	}
+}
+
+// Mistakes runs the program with command lines that are none, each of which has to be reported by one line with the text
+// that is its key, and asks each verb for help.
+func (p Program) Mistakes(t testing.TB, kernel string, lines map[string][]string) {
+	t.Helper()
+	for want, args := range lines {
+		status, out, errs := p.Run(t, kernel, args...)
+		if status != setup.ExitUsage || out != "" || !strings.HasPrefix(errs, p.Name) || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s %v: status %d, output %q, error %q; want %q", p.Name, args, status, out, errs, want)
+		}
+	}
+	for _, args := range [][]string{{"-h"}, {"start", "-h"}, {"status", "-h"}, {"stop", "--help"}} {
+		if status, out, errs := p.Run(t, kernel, args...); status != setup.ExitOK || !strings.HasPrefix(out, "usage: "+p.Name+" ") || errs != "" {
+			t.Errorf("%s %v: status %d, output %q, error %q", p.Name, args, status, out, errs)
+		}
+	}
+}
