@@ -367,59 +367,118 @@ func whoAnswers(t *testing.T, conn io.ReadWriter) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// A persistent service: the clients of a server that dies go elsewhere if expire_quiescent_template is set. If it is not, they
-// do not, and the program says so.
+// A persistent service. A server is taken out, by weight 0 in the configuration, by a check that fails while it goes on
+// serving, and by its death: its client goes elsewhere if expire_quiescent_template is set. If it is not, the client keeps
+// coming, and the program says so.
 func TestIntegrationPersistence(t *testing.T) {
 	nstest.RequireKernel(t)
-	lab := nstest.NewLab(t, nstest.LabConfig{})
+	lab := nstest.NewLab(t, nstest.LabConfig{Clients: 2})
 	vip := netip.AddrPortFrom(lab.VIP, 80)
 	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: vip}
 	backends := map[string]*backend{}
-	var reals []string
 	for i, rs := range lab.RealServers {
 		b := &backend{T: t, ns: rs.NS, addr: netip.AddrPortFrom(rs.Addr, 8080), name: fmt.Sprint("rs", i)}
 		b.start()
 		backends[b.name] = b
-		reals = append(reals, fmt.Sprintf(`{"addr": "%v"}`, b.addr))
 	}
-	file, _ := configFile(t, fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "700ms", "rise": 1, "fall": %d}, "services": [
-		{"service": "TCP %v", "persist": "300s", "checks": [{"type": "tcp"}], "real": [%s]}]}`, interval, fall, vip, strings.Join(reals, ",")))
+	config := func(out string) string { // with weight 0 for one server
+		var reals []string
+		for name, b := range backends {
+			reals = append(reals, fmt.Sprintf(`{"addr": "%v", "weight": %d}`, b.addr, map[bool]int{true: 0, false: 1}[name == out]))
+		}
+		return fmt.Sprintf(`{"defaults": {"interval": "%v", "timeout": "700ms", "rise": 1, "fall": %d}, "services": [
+			{"service": "TCP %v", "persist": "300s", "checks": [{"type": "http", "path": "/health"}], "real": [%s]}]}`,
+			interval, fall, vip, strings.Join(reals, ","))
+	}
+	file, set := configFile(t, config(""))
 	d := newDirector(t, lab.Director)
-	for _, set := range []bool{false, true} {
-		value := map[bool]string{false: "0", true: "1"}[set]
-		lab.Director.SetSysctl(t, "net/ipv4/vs/expire_quiescent_template", value)
+	ask := func(client int) string {
+		t.Helper()
+		name, err := lab.Clients[client].NS.AskHTTP(netip.Addr{}, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	other := map[string]string{"rs0": "rs1", "rs1": "rs0"}
+	for _, expire := range []bool{false, true} {
+		lab.Director.SetSysctl(t, "net/ipv4/vs/expire_quiescent_template", map[bool]string{false: "0", true: "1"}[expire])
 		p := start(t, lab.Director, file)
 		for _, b := range backends {
 			d.await(id, b.addr, 1, 20*time.Second)
 		}
-		name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip)
-		if err != nil {
-			t.Fatal(err)
+		// drained checks who answers a client whose server has weight 0, and returns who that is then.
+		drained := func(how, name string) string {
+			t.Helper()
+			d.await(id, backends[name].addr, 0, reaction)
+			want := map[bool]string{false: name, true: other[name]}[expire]
+			for range 3 {
+				if got := ask(0); got != want {
+					t.Errorf("expire_quiescent_template %v: %s takes %s out: its client is answered by %s", expire, how, name, got)
+				}
+			}
+			return want
 		}
-		other := map[string]string{"rs0": "rs1", "rs1": "rs0"}[name]
-		for range 3 {
-			if again, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip); err != nil || again != name {
-				t.Errorf("a persistent client went to %q and %q, %v", name, again, err)
+		warned := func(text string) {
+			t.Helper()
+			if is := strings.Contains(p.log.String(), "expire_quiescent_template is 0: clients of a server that fails"+text+" keep being sent there"); is == expire {
+				t.Errorf("expire_quiescent_template %v: warned of a server that fails%s: %v", expire, text, is)
 			}
 		}
-		if warned := strings.Contains(p.log.String(), "expire_quiescent_template is 0"); warned == set {
-			t.Errorf("expire_quiescent_template %s: warned %v", value, warned)
+		name := ask(0)
+		warned("")
+		set(config(name))
+		p.signal(syscall.SIGHUP)
+		now := drained("the configuration", name)
+		warned(" or has weight 0")
+		if got := ask(1); !expire && got != other[name] { // a client that was not there before; else it has a template since
+			t.Errorf("a new client came to %s", got)
 		}
-		died := time.Now()
-		stop := stream(lab.Clients[0].NS, "http://"+vip.String()+"/")
-		backends[name].die()
-		d.await(id, backends[name].addr, 0, reaction)
-		time.Sleep(time.Until(died.Add(reaction + time.Second)))
-		list := stop()
-		if set {
-			judge(t, list, died, reaction, other)
-		} else if last := list[len(list)-1]; last.err == nil {
-			t.Errorf("expire_quiescent_template 0: the client came to %s", last.name)
+		set(config(""))
+		p.signal(syscall.SIGHUP)
+		d.await(id, backends[name].addr, 1, 2*time.Second)
+
+		name = now
+		backends[name].bad.Store(true)
+		now = drained("a check", name)
+		p.signal(syscall.SIGUSR1)
+		for end := time.Now().Add(3 * time.Second); !json.Valid([]byte(p.out.String())); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("status %q", &p.out)
+			}
 		}
-		backends[name].start()
+		var st status
+		if err := json.Unmarshal([]byte(p.out.String()), &st); err != nil || (len(st.Warnings) == 0) != expire {
+			t.Errorf("expire_quiescent_template %v: the status warns of %q, %v", expire, st.Warnings, err)
+		}
+		backends[name].bad.Store(false)
 		d.await(id, backends[name].addr, 1, 3*time.Second)
+
+		if expire {
+			died := time.Now()
+			stop := stream(lab.Clients[0].NS, "http://"+vip.String()+"/")
+			backends[now].die()
+			d.await(id, backends[now].addr, 0, reaction)
+			time.Sleep(time.Until(died.Add(reaction + 500*time.Millisecond)))
+			judge(t, stop(), died, reaction, other[now])
+		}
 		p.stop()
 	}
+}
+
+// marks are the services of firewall marks.
+func marks(t *testing.T, c *ipvs.Client) (ids []ipvs.ServiceID) {
+	t.Helper()
+	list, err := c.Services(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s.ID.IsMark() {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
 }
 
 // A check through the virtual address asks exactly the server that it is about, though the director has the address itself
@@ -510,6 +569,29 @@ func testThrough(t *testing.T, ipv6 bool) {
 		if name, err := lab.Clients[0].NS.AskHTTP(netip.Addr{}, vip); err != nil || !strings.HasPrefix(name, "rs") {
 			t.Errorf("%q, %v", name, err)
 		}
+	}
+	// Another program deletes the service by which the server is asked, and takes the setting back: neither what the director
+	// then answers itself counts, nor that nobody does.
+	spoil := func() {
+		t.Helper()
+		lab.Director.SetSysctl(t, key, "0")
+		for _, s := range marks(t, d.client) {
+			if err := d.client.DeleteService(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spoil()
+	for end := time.Now().Add(3 * time.Second); len(marks(t, d.client)) == 0 || lab.Director.Sysctl(t, key) != while; time.Sleep(10 * time.Millisecond) {
+		if w := d.weights(id)[real(1)]; w != 1 || time.Now().After(end) {
+			t.Fatalf("rs1 has weight %d, the services of marks are %v, accept_local is %s", w, marks(t, d.client), lab.Director.Sysctl(t, key))
+		}
+	}
+	backends[1].bad.Store(true)
+	spoil()
+	d.await(id, real(1), 0, 3*time.Second)
+	if s := p.log.String(); !strings.Contains(s, "check does not count") || strings.Count(s, "server down") != 2 {
+		t.Errorf("the log:\n%s", s)
 	}
 	p.stop()
 	if v := lab.Director.Sysctl(t, key); v != "0" {

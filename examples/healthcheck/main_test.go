@@ -15,13 +15,21 @@ import (
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// TestMain runs the program itself where a test asks for it as a process of its own.
+// TestMain runs the program itself, or the command of a check, where a test asks for it as a process of its own.
 func TestMain(m *testing.M) {
-	if os.Getenv("HEALTHCHECK_MAIN") != "" {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "connect": // a check's command
+		conn, err := net.Dial("tcp", os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		_ = conn.Close()
+	case os.Getenv("HEALTHCHECK_MAIN") != "":
 		main()
-		return
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 func run(t *testing.T, kernel string, args ...string) (status int, stdout, stderr string) {
