@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"github.com/golvs/lvs/examples/internal/setup"
+	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
@@ -37,7 +36,7 @@ func newPlace(t *testing.T, lab *nstest.Lab, vip netip.Addr, port uint16) *place
 	copied := *lab
 	p := &place{T: t, Lab: &copied, vip: netip.AddrPortFrom(vip, port)}
 	p.id = ipvs.ServiceID{Protocol: ipvs.TCP, Addr: p.vip}
-	p.flags = []string{"-vip", vip.String(), "-port", fmt.Sprint(port), "-netns", p.Director.Path()}
+	p.flags = []string{"-vip", vip.String(), "-port", fmt.Sprint(port)}
 	if vip.Is6() {
 		p.RealServers = slices.Clone(lab.RealServers)
 		for i := range p.RealServers {
@@ -52,26 +51,10 @@ func newPlace(t *testing.T, lab *nstest.Lab, vip netip.Addr, port uint16) *place
 	return p
 }
 
-// model is a director without a kernel with the table as it is.
-func (p *place) model() *sim.Director {
-	p.Helper()
-	rules, err := p.client.Ruleset(p.Context())
-	if err != nil {
-		p.Fatal(err)
-	}
-	model, err := ipvstest.NewDirector(rules, nil)
-	if err != nil {
-		p.Fatal(err)
-	}
-	return model
-}
-
 // do runs a verb, which has to end with the status.
 func (p *place) do(want int, verb string, more ...string) {
 	p.Helper()
-	if status, out, errs := try(p.T, "", append(append([]string{verb}, p.flags...), more...)...); status != want {
-		p.Fatalf("localnode %s %q: status %d, want %d\n%s%s", verb, more, status, want, out, errs)
-	}
+	program.Do(p.T, want, p.Director, append(append([]string{verb}, p.flags...), more...)...)
 }
 
 // weigh changes a server's weight as an operator does.
@@ -113,14 +96,7 @@ func testSorry(p *place) {
 		t.Fatal(err)
 	}
 	real := "-real=" + p.RealServers[0].Addr.String() + "," + p.RealServers[1].Addr.String()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var out, errs bytes.Buffer
-	ended := make(chan int)
-	go func() {
-		args := append([]string{"start", "-watch", "-interval", "100ms", "-page", page, real}, p.flags...)
-		ended <- run(ctx, &setup.Env{Name: "localnode", Stdout: &out, Stderr: &errs}, args)
-	}()
+	w := program.Watch(t, append([]string{"start", "-watch", "-interval", "100ms", "-page", page, real, "-netns", p.Director.Path()}, p.flags...)...)
 	get := func() string {
 		resp, err := p.Clients[0].NS.HTTPClient(netip.Addr{}).Get("http://" + p.vip.String() + "/")
 		if err != nil {
@@ -163,9 +139,8 @@ func testSorry(p *place) {
 	await(true)
 	p.weigh(0, 1)
 	await(false)
-	cancel()
-	if status := <-ended; status != setup.ExitOK || errs.Len() > 0 {
-		t.Errorf("status %d, %s", status, &errs)
+	if status := w.Interrupt(); status != setup.ExitOK {
+		t.Errorf("status %d", status)
 	}
 	p.do(setup.ExitError, "status", real) // nothing serves the page
 	p.do(setup.ExitOK, "stop")
@@ -173,7 +148,7 @@ func testSorry(p *place) {
 		t.Errorf("services after stop: %v, %v", list, err)
 	}
 	if t.Failed() {
-		t.Logf("output:\n%s", &out)
+		t.Logf("output:\n%s", w.Output())
 	}
 }
 
@@ -192,22 +167,15 @@ func testShare(p *place, method string) {
 	flags := []string{real, "-share", "2", "-scheduler", "wrr", "-method", method}
 	p.do(setup.ExitOK, "start", flags...)
 	p.do(setup.ExitOK, "status", flags...)
-	model := p.model()
 	client := p.Clients[0]
 	if p.vip.Addr().Is6() {
 		client.Addr = client.Addr6
 	}
-	answers := make(map[string]int)
-	for i := range 10 {
-		flow := ipvstest.Flow(netip.AddrPortFrom(client.Addr, uint16(30000+i)), p.id)
-		want := model.Establish(flow)
-		got, err := client.NS.AskHTTP(netip.Addr{}, p.vip)
-		if err != nil || want.Verdict != sim.Forwarded || got != want.Dest.Addr().String() {
-			t.Fatalf("request %d: answered by %q, %v, and the model says %v", i, got, err, want)
-		}
-		answers[got]++
-	}
-	if answers[p.localName()] != 4 {
+	answers := setuptest.Load{
+		Director: p.Director.Path(), Service: p.vip, Clients: []netip.Addr{client.Addr}, Count: 10, FirstPort: 30000,
+		Dial: client.NS.Dial, Server: netip.MustParseAddr,
+	}.Requests(t)
+	if answers[netip.MustParseAddr(p.localName())] != 4 {
 		t.Errorf("%v", answers)
 	}
 	p.do(setup.ExitOK, "stop")
@@ -230,7 +198,7 @@ func testSpill(p *place, scheduler string) {
 	}
 	real := "-real=" + p.RealServers[0].Addr.String() + "=2," + p.RealServers[1].Addr.String() + "=1"
 	p.do(setup.ExitOK, "start", real, "-spill", "4", "-scheduler", scheduler)
-	model := p.model()
+	model := setuptest.Model(t, p.Director.Path())
 	var got, want []string
 	for i := range 7 {
 		conn, err := p.Clients[0].NS.Dial("tcp", netip.AddrPort{}, p.vip)
@@ -255,4 +223,40 @@ func testSpill(p *place, scheduler string) {
 	}
 	t.Log(got)
 	p.do(setup.ExitOK, "stop")
+}
+
+// The page is served as soon as the address is there, and one that cannot be served leaves everything as it was.
+func TestIntegrationPage(t *testing.T) {
+	nstest.RequireKernel(t)
+	ns := nstest.New(t)
+	ns.Dummy(t, "eth0")
+	before := setuptest.Before(t, ns)
+	page := filepath.Join(t.TempDir(), "page")
+	if err := os.WriteFile(page, []byte("sorry"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := strings.Fields("start -watch -dev eth0 -page " + page)
+	for vip, real := range map[string]string{"192.0.2.10": "192.0.2.2=0", "2001:db8::10": "2001:db8::2=0"} {
+		flags := append(start, "-vip", vip, "-real", real)
+		taken := ns.Listen(t, netip.MustParseAddrPort("[::]:80"))
+		if out := program.Do(t, setup.ExitError, ns, flags...); !strings.Contains(out, "localnode: the page cannot be served: ") || strings.Contains(out, "ipvsadm") {
+			t.Errorf("the port is taken:\n%s", out)
+		}
+		before(t, "the port is taken")
+		taken.Close()
+		w := program.Watch(t, append(flags, "-netns", ns.Path())...)
+		w.Expect(t, "takes packets for the virtual address")
+		var got string
+		for end := time.Now().Add(5 * time.Second); got != "sorry" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			got, _ = ns.AskHTTP(netip.Addr{}, netip.AddrPortFrom(netip.MustParseAddr(vip), 80))
+		}
+		if got != "sorry" {
+			t.Errorf("%v answers %q", vip, got)
+		}
+		if status := w.Interrupt(); status != setup.ExitOK {
+			t.Errorf("status %d\n%s", status, w.Output())
+		}
+		program.Do(t, setup.ExitOK, ns, "stop", "-vip", vip)
+	}
+	before(t, "stopped")
 }

@@ -11,7 +11,7 @@
 // The kernel knows no sorry server. It is a destination with weight 0, which is raised when no other one has a weight any
 // more: -watch does that, whoever changes the others' weights, and ends with the table as it is. (To start it again sets the
 // weights that -real names, those that somebody has lowered meanwhile too.) With -page it also answers HTTP requests on the
-// virtual address itself, with status 503 and the page. Persistent clients would stay with the sorry server afterwards;
+// virtual address itself, with status 503 and the page; if the port is taken, nothing is changed. Persistent clients would stay with the sorry server afterwards;
 // program healthcheck takes care of that, and checks the servers as well.
 //
 // The local node is the address 127.0.0.1 or ::1. Packets for it are handed to this machine's own programs as they are, so
@@ -220,16 +220,15 @@ func (n *node) parts(e *setup.Env) []setup.Part {
 	return append(parts, setup.Listening(n.netns, n.protocol, netip.AddrPortFrom(n.vip, n.port)), m.Holds(table.SharesVIP))
 }
 
-// watch sets the service up and keeps the sorry server's weight right, until the context ends.
+// watch sets the service up and keeps the sorry server's weight right, until the context ends or the page is not served.
 func (n *node) watch(ctx context.Context, parts []setup.Part) error {
+	p := &page{node: n}
 	if n.pageFile != "" {
-		p := &page{node: n}
-		defer p.close()
-		parts = append(parts, p) // the last one, when the address is there; if it fails all the others are taken back
+		parts = append([]setup.Part{p}, parts...)
 	}
 	if err := setup.Start(ctx, n.out, parts, false); err != nil {
 		return err
 	}
-	n.keep(ctx)
-	return nil
+	n.keep(ctx, p.done)
+	return p.close()
 }

@@ -101,8 +101,8 @@ func configs(list []ipvs.DestinationStatus) (c []ipvs.Destination) {
 }
 
 // keep looks at the table at each interval, and gives the sorry server the weight that it is to have, until the context
-// ends. What goes wrong is said once.
-func (n *node) keep(ctx context.Context) {
+// ends or the page is done. What goes wrong is said once.
+func (n *node) keep(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(n.interval)
 	defer tick.Stop()
 	var last string
@@ -119,6 +119,8 @@ func (n *node) keep(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			return
+		case <-done:
 			return
 		case <-tick.C:
 		}

@@ -18,11 +18,13 @@ import (
 type page struct {
 	setup.Checks // it is not there for others to look at
 	node         *node
+	ln           net.Listener
 	srv          *http.Server
-	served       chan error
+	done         chan struct{} // closed when nothing is served any more
+	err          error         // why, then
 }
 
-// Start plans to listen.
+// Start plans to listen, also before the address is there. So a port that is taken is found before anything is changed.
 func (p *page) Start(context.Context) (setup.Action, error) {
 	text, err := os.ReadFile(p.node.pageFile)
 	if err != nil {
@@ -31,19 +33,20 @@ func (p *page) Start(context.Context) (setup.Action, error) {
 	addr := netip.AddrPortFrom(p.node.vip, p.node.port)
 	return setup.Action{
 		Text: fmt.Sprintf("serve %s on %v\n", p.node.pageFile, addr),
-		Do:   func(context.Context) error { return p.listen(addr, text) },
+		Do:   func(ctx context.Context) error { return p.listen(ctx, addr, text) },
 		Undo: func(context.Context) error { return p.close() },
 	}, nil
 }
 
-func (p *page) listen(addr netip.AddrPort, text []byte) error {
-	var ln net.Listener
+func (p *page) listen(ctx context.Context, addr netip.AddrPort, text []byte) error {
+	early := net.ListenConfig{Control: freeBind}
+	early.SetMultipathTCP(false)
 	err := setup.Inside(p.node.netns, func() (err error) {
-		ln, err = net.Listen("tcp", addr.String())
+		p.ln, err = early.Listen(ctx, "tcp", addr.String())
 		return err
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("the page cannot be served: %w", err)
 	}
 	p.srv = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
@@ -54,22 +57,27 @@ func (p *page) listen(addr netip.AddrPort, text []byte) error {
 			_, _ = w.Write(text)
 		}),
 	}
-	p.served = make(chan error, 1)
-	go func() { p.served <- p.srv.Serve(ln) }()
+	p.done = make(chan struct{})
+	go func() {
+		defer close(p.done)
+		if err := p.srv.Serve(p.ln); !errors.Is(err, http.ErrServerClosed) {
+			p.err = fmt.Errorf("the page is not served any more: %w", err)
+		}
+	}()
 	return nil
 }
 
-// close ends serving. Requests that are under way get a moment.
+// close ends serving. Requests that are under way get a moment. The error is why nothing was served any more before that.
 func (p *page) close() error {
 	if p.srv == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	err := p.srv.Shutdown(ctx)
-	if serveErr := <-p.served; !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, serveErr)
+	if err := p.srv.Shutdown(ctx); err != nil {
+		_ = p.srv.Close() // who is still reading is cut off
 	}
+	<-p.done
 	p.srv = nil
-	return err
+	return p.err
 }

@@ -38,7 +38,7 @@ type Load struct {
 func (l Load) Requests(t testing.TB) map[netip.Addr]int {
 	t.Helper()
 	id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: l.Service}
-	model := l.model(t)
+	model := Model(t, l.Director)
 	answers := make(map[netip.Addr]int)
 	var client netip.AddrPort
 	c := l.client(func() netip.AddrPort { return client })
@@ -67,10 +67,10 @@ func (l Load) Requests(t testing.TB) map[netip.Addr]int {
 	return answers
 }
 
-// model returns the director's table without a kernel.
-func (l Load) model(t testing.TB) *sim.Director {
+// Model returns the table of a director without a kernel.
+func Model(t testing.TB, director string) *sim.Director {
 	t.Helper()
-	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNS: l.Director})
+	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNS: director})
 	if err != nil {
 		t.Fatal(err)
 	}
