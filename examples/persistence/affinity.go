@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,8 +50,14 @@ type template struct {
 	Virtual  netip.AddrPort `json:"virtual"`
 	Mark     uint32         `json:"mark,omitzero"`
 	Server   netip.AddrPort `json:"server"`
-	Expires  time.Duration  `json:"expires"`
+	Expires  seconds        `json:"expiresSeconds"`
 }
+
+// seconds is a time that is a number of seconds in JSON.
+type seconds time.Duration
+
+// MarshalJSON returns the number of seconds.
+func (s seconds) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(s).Seconds()) }
 
 // ours reports whether an entry is one of the services'. What has become of a connection's service is not known to the
 // kernel either: its virtual address and port tell.
@@ -89,7 +96,7 @@ func (o *options) view(conns []ipvs.Connection) view {
 		case !o.ours(c):
 		case c.IsTemplate():
 			mark, _ := c.FWMark()
-			v.Templates = append(v.Templates, template{c.Protocol, c.Client.Addr(), c.Virtual, mark, c.Destination, c.Expires})
+			v.Templates = append(v.Templates, template{c.Protocol, c.Client.Addr(), c.Virtual, mark, c.Destination, seconds(c.Expires)})
 		default:
 			protocol, err := ipvs.ParseProtocol(c.Protocol)
 			if err != nil {
@@ -131,7 +138,7 @@ func (v view) String() string {
 		if t.Mark != 0 {
 			key = fmt.Sprintf("mark %d", t.Mark)
 		}
-		line(t.Client.String(), t.Protocol, key, fmt.Sprintf("%-24v %v left", t.Server, t.Expires))
+		line(t.Client.String(), t.Protocol, key, fmt.Sprintf("%-24v %v left", t.Server, time.Duration(t.Expires)))
 	}
 	return b.String()
 }

@@ -225,14 +225,14 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	if err != nil {
 		return e.Report(err)
 	}
-	parts := o.parts(e, c)
 	switch verb {
 	case "start":
-		err = setup.Start(ctx, e.Stdout, parts, o.dryRun)
+		err = setup.Start(ctx, e.Stdout, o.parts(e, c), o.dryRun)
 	case "stop":
-		err = setup.Stop(ctx, e.Stdout, parts, o.dryRun)
+		err = setup.Stop(ctx, e.Stdout, o.parts(e, c), o.dryRun)
 	default:
-		err = setup.Status(ctx, e.Stdout, append(parts, o.affinity(c)), o.json)
+		looks := append([]setup.Part{o.services(c)}, o.around(e, c)...)
+		err = setup.Status(ctx, e.Stdout, append(looks, o.affinity(c)), o.json)
 	}
 	return e.Report(errors.Join(err, done()))
 }
@@ -240,10 +240,15 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 // parts are what a director consists of, in the order in which it is set up: when packets come, they are balanced.
 func (o *options) parts(e *setup.Env, c *ipvs.Client) []setup.Part {
 	var parts []setup.Part
-	tables := o.tables(c)
-	for _, t := range tables {
+	for _, t := range o.tables(c) {
 		parts = append(parts, t)
 	}
+	return append(parts, o.around(e, c)...)
+}
+
+// around are the parts besides the services.
+func (o *options) around(e *setup.Env, c *ipvs.Client) []setup.Part {
+	var parts []setup.Part
 	if o.kind == pnmpp {
 		parts = append(parts, &rule{options: o})
 	}

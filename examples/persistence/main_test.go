@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvstest"
+	"github.com/golvs/lvs/sched/sim"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -167,6 +170,52 @@ func TestRule(t *testing.T) {
 	}
 }
 
+// The JSON of the status has every service, and times that say their unit.
+func TestJSON(t *testing.T) {
+	kernel, client := ipvstest.Start(t, nil)
+	o := parse(t, "-kind ppc -vip 192.0.2.10 -ports 80,443,53/udp -real 10.0.0.2 -timeout 90s")
+	var out bytes.Buffer
+	if err := setup.Start(t.Context(), &out, o.parts(&setup.Env{Kernel: "memory:"}, client), false); err != nil {
+		t.Fatal(err)
+	}
+	r := kernel.Namespace("").Connect(o.flow(netip.MustParseAddrPort("198.51.100.1:1025"), port{ipvs.TCP, 443}))
+	if r.Verdict != sim.Forwarded {
+		t.Fatalf("%+v", r)
+	}
+	out.Reset()
+	if err := setup.Status(t.Context(), &out, []setup.Part{o.services(client), o.affinity(client)}, true); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Affinity struct {
+			Templates []struct{ ExpiresSeconds float64 }
+		}
+		Table struct {
+			Services []struct {
+				ID             string
+				Scheduler      string
+				TimeoutSeconds float64
+				Timeout        *int64
+				Destinations   []struct{ Addr string }
+			}
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if list := got.Affinity.Templates; len(list) != 1 || list[0].ExpiresSeconds != 90 {
+		t.Errorf("templates %+v", list)
+	}
+	if list := got.Table.Services; len(list) != 3 {
+		t.Errorf("services %+v", list)
+	}
+	for i, s := range got.Table.Services {
+		if s.ID != o.ids()[i].String() || s.Scheduler != "wlc" || s.TimeoutSeconds != 90 || s.Timeout != nil || len(s.Destinations) != 1 {
+			t.Errorf("service %+v", s)
+		}
+	}
+}
+
 // The entries of other services are left out.
 func TestView(t *testing.T) {
 	entry := func(protocol, client, virtual, server, state string) ipvs.Connection {
@@ -191,15 +240,15 @@ func TestView(t *testing.T) {
 	tests := map[string]view{
 		"-kind ppc -ports 80": {
 			[]visit{{a1, "80", s3, 1}, {a2, "80", s2, 2}},
-			[]template{{"TCP", a2, netip.MustParseAddrPort("192.0.2.10:80"), 0, netip.MustParseAddrPort("10.0.0.2:80"), time.Minute}},
+			[]template{{"TCP", a2, netip.MustParseAddrPort("192.0.2.10:80"), 0, netip.MustParseAddrPort("10.0.0.2:80"), seconds(time.Minute)}},
 		},
 		"-kind pcc": {
 			[]visit{{a1, "80", s3, 1}, {a1, "8080", s3, 1}, {a2, "80", s2, 2}},
-			[]template{{"TCP", a2, netip.MustParseAddrPort("192.0.2.10:0"), 0, netip.MustParseAddrPort("10.0.0.2:0"), time.Minute}},
+			[]template{{"TCP", a2, netip.MustParseAddrPort("192.0.2.10:0"), 0, netip.MustParseAddrPort("10.0.0.2:0"), seconds(time.Minute)}},
 		},
 		"-kind pnmpp -mark 10 -ports 80,53/udp": {
 			[]visit{{a1, "80", s3, 1}, {a1, "53/udp", s3, 1}, {a2, "80", s2, 2}},
-			[]template{{"IP", a2, netip.MustParseAddrPort("0.0.0.10:0"), 10, netip.MustParseAddrPort("10.0.0.2:0"), time.Minute}},
+			[]template{{"IP", a2, netip.MustParseAddrPort("0.0.0.10:0"), 10, netip.MustParseAddrPort("10.0.0.2:0"), seconds(time.Minute)}},
 		},
 	}
 	for flags, want := range tests {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
+	"github.com/golvs/lvs/ipvs/ipvsadm"
 )
 
 // ids are the virtual services of a kind.
@@ -42,6 +43,37 @@ func (o *options) tables(c *ipvs.Client) (list []*setup.Table) {
 		})
 	}
 	return list
+}
+
+// services is the part of the status that shows all services in one table.
+func (o *options) services(c *ipvs.Client) setup.Checks {
+	return func(ctx context.Context) (setup.Look, error) {
+		list := []service{}
+		all := setup.Look{Name: "table"}
+		for _, t := range o.tables(c) {
+			l, err := t.Check(ctx)
+			if err != nil {
+				return all, err
+			}
+			all.Text += l.Text
+			all.Findings, all.Notes = append(all.Findings, l.Findings...), append(all.Notes, l.Notes...)
+			if table, ok := l.Value.(ipvsadm.Table); ok {
+				for _, s := range table.Services {
+					list = append(list, service{ServiceStatus: s.ServiceStatus, Seconds: seconds(s.Service.Timeout), Destinations: s.Destinations})
+				}
+			}
+		}
+		all.Value = map[string]any{"services": list}
+		return all, nil
+	}
+}
+
+// service is a virtual service with its real servers in JSON.
+type service struct {
+	ipvs.ServiceStatus
+	Timeout      struct{}                 `json:"timeout,omitzero"` // hides the one of ipvs.Service, which is in nanoseconds
+	Seconds      seconds                  `json:"timeoutSeconds"`
+	Destinations []ipvs.DestinationStatus `json:"destinations"`
 }
 
 // others are services of the same virtual address that are not of this kind, ports and mark.
