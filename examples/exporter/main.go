@@ -11,6 +11,10 @@
 // all of their destinations in any case. -rates=false leaves out the kernel's own rates, as rate() in Prometheus tells
 // nearly the same.
 //
+// A table that cannot be read is lvs_up 0 and nothing else, a line on standard error when that begins or its reason changes,
+// and another attempt at the next scrape: IPVS need not be there yet. Scrapes at the same time share one look at the table.
+// SIGINT and SIGTERM let a scrape that is under way finish, within a second.
+//
 // The file dashboard.json beside this program is for Grafana. Reading the table needs CAP_NET_ADMIN.
 package main
 
@@ -21,12 +25,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/golvs/lvs/examples/internal/setup"
@@ -47,23 +49,27 @@ type options struct {
 
 func run(ctx context.Context, e *setup.Env, args []string) int {
 	var o options
-	fs := flag.NewFlagSet("exporter", flag.ContinueOnError)
-	fs.StringVar(&o.listen, "listen", "127.0.0.1:9763", "`address` and port to serve on")
-	fs.DurationVar(&o.timeout, "timeout", 8*time.Second, "`time` that reading the table may take")
-	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
-	fs.BoolVar(&o.once, "once", false, "print the metrics and end")
-	fs.IntVar(&o.limits.services, "max-services", 1000, "`number` of services with metrics of their own")
-	fs.IntVar(&o.limits.destinations, "max-destinations", 10000, "`number` of destinations with metrics of their own")
-	fs.BoolVar(&o.limits.rates, "rates", true, "the kernel's rates too")
-	if status, done := e.Parse("", fs, args, o.check); done {
+	flags := flag.NewFlagSet("exporter", flag.ContinueOnError)
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:9763", "`address` and port to serve on")
+	flags.DurationVar(&o.timeout, "timeout", 8*time.Second, "`time` that reading the table may take")
+	flags.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
+	flags.BoolVar(&o.once, "once", false, "print the metrics and end, with status 1 if the table could not be read")
+	flags.IntVar(&o.limits.services, "max-services", 1000, "`number` of services with metrics of their own")
+	flags.IntVar(&o.limits.destinations, "max-destinations", 10000, "`number` of destinations with metrics of their own")
+	flags.BoolVar(&o.limits.rates, "rates", true, "the kernel's rates too")
+	if status, done := e.Parse("", flags, args, o.check); done {
 		return status
 	}
-	c, done, err := ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.netns})
-	if err != nil {
+	dial := func(ctx context.Context) (*ipvs.Client, func() error, error) {
+		return ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.netns})
+	}
+	if o.once {
+		return e.Report(once(ctx, e.Stdout, dial, o))
+	}
+	if err := try(ctx, dial, o.timeout); err != nil {
 		return e.Report(err)
 	}
-	err = export(ctx, e, c, o)
-	return e.Report(errors.Join(err, done()))
+	return e.Report(serve(ctx, e, dial, o))
 }
 
 // check judges the flags.
@@ -71,43 +77,40 @@ func (o *options) check() error {
 	switch {
 	case o.timeout <= 0:
 		return fmt.Errorf("-timeout %v is not above 0", o.timeout)
-	case o.limits.services < 0 || o.limits.destinations < 0:
-		return errors.New("a limit is not below 0")
+	case o.limits.services < 0:
+		return fmt.Errorf("-max-services %d is below 0", o.limits.services)
+	case o.limits.destinations < 0:
+		return fmt.Errorf("-max-destinations %d is below 0", o.limits.destinations)
 	}
-	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+	_, port, err := net.SplitHostPort(o.listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
 		return fmt.Errorf("-listen %q is not an address and a port", o.listen)
 	}
 	return nil
 }
 
-func export(ctx context.Context, e *setup.Env, c *ipvs.Client, o options) error {
-	var mu sync.Mutex
-	var last error // of -once
-	registry := prometheus.NewPedanticRegistry()
-	log := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		last = err
-		if !o.once {
-			e.Report(err)
-		}
-	}
-	if err := registry.Register(newCollector(c, o.limits, o.timeout, log)); err != nil {
-		return err
-	}
-	if o.once {
-		err := write(e.Stdout, registry)
-		return errors.Join(err, last)
-	}
-	return serve(ctx, e, o, registry)
+// once prints the metrics.
+func once(ctx context.Context, w io.Writer, dial dialer, o options) error {
+	var outcome error
+	g := newGatherer(ctx, dial, o.limits, o.timeout, func(err error) { outcome = err })
+	err := write(w, g)
+	return errors.Join(err, outcome)
 }
 
 // write writes the metrics in Prometheus's text format.
-func write(w io.Writer, g prometheus.Gatherer) error {
-	families, err := g.Gather()
+func write(w io.Writer, g prometheus.TransactionalGatherer) error {
+	families, done, err := g.Gather()
+	defer done()
 	if err != nil {
 		return err
 	}
+	return writeFamilies(w, families)
+}
+
+func writeFamilies(w io.Writer, families []*dto.MetricFamily) error {
 	for _, f := range families {
 		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
 			return err
@@ -116,34 +119,17 @@ func write(w io.Writer, g prometheus.Gatherer) error {
 	return nil
 }
 
-// serve answers scrapes until ctx ends, and lets those that are under way finish.
-func serve(ctx context.Context, e *setup.Env, o options, g prometheus.Gatherer) error {
-	mux := http.NewServeMux()
-	// One scrape at a time is enough; a second one may be Prometheus's that has given the first up.
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{MaxRequestsInFlight: 2, Timeout: o.timeout + time.Second}))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, "<!doctype html><title>lvs exporter</title><a href=\"/metrics\">metrics</a>\n")
-	})
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", o.listen)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(e.Stdout, "http://%s/metrics\n", ln.Addr())
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.timeout+2*time.Second)
+// try reports what another scrape would not mend: a namespace that is not there, a missing privilege. IPVS may come later.
+func try(ctx context.Context, dial dialer, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := srv.Shutdown(grace); err != nil {
-		return err
+	c, done, err := dial(ctx)
+	if err == nil {
+		_, err = c.Info(ctx)
+		err = errors.Join(err, done())
 	}
-	<-served // http.ErrServerClosed
-	return nil
+	if errors.Is(err, ipvs.ErrModule) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }

@@ -82,7 +82,9 @@ func TestMistakes(t *testing.T) {
 		"flag provided but not defined: -bogus":       {"-bogus"},
 		`-listen "9763" is not an address and a port`: {"-listen", "9763"},
 		"-timeout -1s is not above 0":                 {"-timeout", "-1s"},
-		"a limit is not below 0":                      {"-max-services", "-1"},
+		`-listen "127.0.0.1:99999" is not an address`: {"-listen", "127.0.0.1:99999"},
+		"-max-services -1 is below 0":                 {"-max-services", "-1"},
+		"-max-destinations -1 is below 0":             {"-max-destinations", "-1"},
 	}
 	for want, args := range tests {
 		status, out, errs := runOnce(t, args...)

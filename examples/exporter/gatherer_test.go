@@ -1,17 +1,17 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
@@ -21,8 +21,8 @@ var (
 	web  = ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("192.0.2.1:80")}
 	dns  = ipvs.ServiceID{Protocol: ipvs.UDP, Addr: netip.MustParseAddrPort("[2001:db8::1]:53")}
 	mark = ipvs.Mark(7, ipvs.IPv4)
-	one  = netip.MustParseAddrPort("10.0.0.2:80")
-	two  = netip.MustParseAddrPort("10.0.0.3:80")
+	rip1 = netip.MustParseAddrPort("10.0.0.2:80")
+	rip2 = netip.MustParseAddrPort("10.0.0.3:80")
 )
 
 // director returns a kernel with three services, and a client.
@@ -39,32 +39,46 @@ func director(t *testing.T) (*ipvstest.Kernel, *ipvs.Client) {
 			t.Fatal(err)
 		}
 	}
-	for i, addr := range []netip.AddrPort{one, two} {
+	for i, addr := range []netip.AddrPort{rip1, rip2} {
 		d := ipvs.NewDestination(addr)
 		d.Weight = uint32(i)
 		if err := c.AddDestination(ctx, web, d); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.AddDestination(ctx, mark, ipvs.NewDestination(one)); err != nil {
+	if err := c.AddDestination(ctx, mark, ipvs.NewDestination(rip1)); err != nil {
 		t.Fatal(err)
 	}
 	return k, c
 }
 
-func newRegistry(t testing.TB, c *ipvs.Client, l limits) *prometheus.Registry {
+// client returns a dialer of a client that stays open.
+func client(c *ipvs.Client) dialer {
+	return func(context.Context) (*ipvs.Client, func() error, error) { return c, func() error { return nil }, nil }
+}
+
+func newTestGatherer(t testing.TB, c *ipvs.Client, l limits) *gatherer {
 	t.Helper()
-	r := prometheus.NewPedanticRegistry()
-	if err := r.Register(newCollector(c, l, 10*time.Second, func(err error) { t.Log("scrape:", err) })); err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return newGatherer(t.Context(), client(c), l, 10*time.Second, func(err error) {
+		if err != nil {
+			t.Log("scrape:", err)
+		}
+	})
+}
+
+// checked is a Gatherer whose series are checked: no two are the same, and those of a family have the same type.
+func checked(g *gatherer) prometheus.Gatherer {
+	return prometheus.Gatherers{prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, done, err := g.Gather()
+		done()
+		return families, err
+	})}
 }
 
 var plenty = limits{services: 1000, destinations: 10000, rates: true}
 
 // value returns a sample of the text format.
-func value(t *testing.T, g prometheus.Gatherer, sample string) string {
+func value(t *testing.T, g *gatherer, sample string) string {
 	t.Helper()
 	for line := range strings.Lines(text(t, g)) {
 		if v, ok := strings.CutPrefix(line, sample+" "); ok {
@@ -74,10 +88,14 @@ func value(t *testing.T, g prometheus.Gatherer, sample string) string {
 	return "none"
 }
 
-func text(t *testing.T, g prometheus.Gatherer) string {
+func text(t *testing.T, g *gatherer) string {
 	t.Helper()
+	families, err := checked(g).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b strings.Builder
-	if err := write(&b, g); err != nil {
+	if err := writeFamilies(&b, families); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -85,7 +103,7 @@ func text(t *testing.T, g prometheus.Gatherer) string {
 
 func TestConventions(t *testing.T) {
 	_, c := director(t)
-	problems, err := testutil.GatherAndLint(newRegistry(t, c, plenty))
+	problems, err := testutil.GatherAndLint(checked(newTestGatherer(t, c, plenty)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,11 +114,11 @@ func TestConventions(t *testing.T) {
 
 func TestValues(t *testing.T) {
 	k, c := director(t)
-	r := newRegistry(t, c, plenty)
+	g := newTestGatherer(t, c, plenty)
 	expect := func(want map[string]string) {
 		t.Helper()
 		for sample, v := range want {
-			if got := value(t, r, sample); got != v {
+			if got := value(t, g, sample); got != v {
 				t.Errorf("%s is %s, want %s", sample, got, v)
 			}
 		}
@@ -122,15 +140,15 @@ func TestValues(t *testing.T) {
 	ns := k.Namespace("")
 	count := ipvs.Stats{Connections: 1 << 40, InPackets: 6, OutPackets: 5, InBytes: 600, OutBytes: 5000}
 	for range 2 { // counters grow, beyond 32 bits
-		if err := ns.Count(web, one, count); err != nil {
+		if err := ns.Count(web, rip1, count); err != nil {
 			t.Fatal(err)
 		}
 		k.Advance(2 * time.Second)
 	}
-	if err := ns.SetConns(web, one, 3, 2, 1); err != nil {
+	if err := ns.SetConns(web, rip1, 3, 2, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := ns.SetConns(web, two, 10, 20, 30); err != nil {
+	if err := ns.SetConns(web, rip2, 10, 20, 30); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.StartDaemon(t.Context(), ipvs.Daemon{State: ipvs.Backup, Interface: "lo", SyncID: 9}); err != nil {
@@ -153,7 +171,7 @@ func TestValues(t *testing.T) {
 		`lvs_omitted{kind="service"}`:                                                                   "0",
 		`lvs_sync_daemon_info{group="224.0.0.81",interface="lo",port="8848",role="backup",sync_id="9"}`: "1",
 	})
-	if v := value(t, r, `lvs_service_incoming_bytes_per_second{service="TCP 192.0.2.1:80"}`); v == "0" || v == "none" {
+	if v := value(t, g, `lvs_service_incoming_bytes_per_second{service="TCP 192.0.2.1:80"}`); v == "0" || v == "none" {
 		t.Errorf("the rate is %s", v)
 	}
 }
@@ -161,7 +179,7 @@ func TestValues(t *testing.T) {
 // What is beyond the limits is counted, and the sums over destinations are complete.
 func TestLimits(t *testing.T) {
 	k, c := director(t)
-	if err := k.Namespace("").SetConns(web, two, 5, 0, 0); err != nil {
+	if err := k.Namespace("").SetConns(web, rip2, 5, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -176,8 +194,8 @@ func TestLimits(t *testing.T) {
 		{limits{}, 0, 0, "3", "3"},
 	}
 	for _, tt := range tests {
-		r := newRegistry(t, c, tt.limits)
-		all := text(t, r)
+		g := newTestGatherer(t, c, tt.limits)
+		all := text(t, g)
 		for name, want := range map[string]int{
 			"lvs_service_info{":                  tt.services,
 			"lvs_service_connections_total{":     tt.services,
@@ -191,13 +209,13 @@ func TestLimits(t *testing.T) {
 		if rates := strings.Contains(all, "_per_second"); rates != tt.limits.rates {
 			t.Errorf("%+v: rates: %v", tt.limits, rates)
 		}
-		if got := value(t, r, `lvs_omitted{kind="service"}`); got != tt.omittedServices {
+		if got := value(t, g, `lvs_omitted{kind="service"}`); got != tt.omittedServices {
 			t.Errorf("%+v: %s services omitted, want %s", tt.limits, got, tt.omittedServices)
 		}
-		if got := value(t, r, `lvs_omitted{kind="destination"}`); got != tt.omittedDestinations {
+		if got := value(t, g, `lvs_omitted{kind="destination"}`); got != tt.omittedDestinations {
 			t.Errorf("%+v: %s destinations omitted, want %s", tt.limits, got, tt.omittedDestinations)
 		}
-		if got := value(t, r, `lvs_service_connections{service="TCP 192.0.2.1:80",state="active"}`); tt.services > 1 && got != "5" {
+		if got := value(t, g, `lvs_service_connections{service="TCP 192.0.2.1:80",state="active"}`); tt.services > 1 && got != "5" {
 			t.Errorf("%+v: the service has %s active connections", tt.limits, got)
 		}
 	}
@@ -206,8 +224,8 @@ func TestLimits(t *testing.T) {
 // A kernel that fails is up 0 and counted, and old values are not served.
 func TestFailure(t *testing.T) {
 	k, c := director(t)
-	r := newRegistry(t, c, plenty)
-	if got := value(t, r, "lvs_up"); got != "1" {
+	g := newTestGatherer(t, c, plenty)
+	if got := value(t, g, "lvs_up"); got != "1" {
 		t.Fatalf("lvs_up is %s", got)
 	}
 	remove, err := k.Inject(ipvstest.Fault{Op: "list services", Errno: 12})
@@ -215,131 +233,26 @@ func TestFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 1; i < 3; i++ {
-		all := text(t, r)
+		all := text(t, g)
 		if !strings.Contains(all, "\nlvs_up 0\n") || !strings.Contains(all, fmt.Sprintf("\nlvs_scrape_errors_total %d\n", i)) || strings.Contains(all, "lvs_service") {
 			t.Fatalf("after %d failures:\n%s", i, all)
 		}
 	}
 	remove()
-	if up, errs := value(t, r, "lvs_up"), value(t, r, "lvs_scrape_errors_total"); up != "1" || errs != "2" {
+	if up, errs := value(t, g, "lvs_up"), value(t, g, "lvs_scrape_errors_total"); up != "1" || errs != "2" {
 		t.Fatalf("afterwards: up %s, %s errors", up, errs)
 	}
 }
 
-// The dashboard asks for metrics and labels that there are.
-func TestDashboard(t *testing.T) {
-	data, err := os.ReadFile("dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	type target struct{ Expr string }
-	var board struct {
-		Title         string
-		UID           string
-		SchemaVersion int
-		Templating    struct {
-			List []struct{ Name, Type, Query string }
-		}
-		Panels []struct {
-			ID      int
-			Title   string
-			Type    string
-			GridPos struct{ X, Y, W, H int }
-			Targets []target
-		}
-	}
-	if err := json.Unmarshal(data, &board); err != nil {
-		t.Fatal(err)
-	}
+// A failure at the end counts, too, and leaves nothing.
+func TestFailureAtTheEnd(t *testing.T) {
 	_, c := director(t)
-	all := text(t, newRegistry(t, c, plenty))
-	name := regexp.MustCompile(`lvs_[a-z0-9_]+`)
-	label := regexp.MustCompile(`([a-z_]+)(=~|=)"`)
-	check := func(where, expr string) {
-		t.Helper()
-		names := name.FindAllString(expr, -1)
-		if len(names) == 0 {
-			t.Errorf("%s asks for nothing of ours: %s", where, expr)
-		}
-		for _, n := range names {
-			if !strings.Contains(all, "\n"+n+" ") && !strings.Contains(all, "\n"+n+"{") {
-				t.Errorf("%s asks for %s, which there is not", where, n)
-			}
-		}
-		for _, m := range label.FindAllStringSubmatch(expr, -1) {
-			if m[1] != "instance" && !strings.Contains(all, m[1]+`="`) {
-				t.Errorf("%s asks for the label %s, which there is not", where, m[1])
-			}
-		}
-		if strings.Count(expr, "(") != strings.Count(expr, ")") || strings.Count(expr, "{") != strings.Count(expr, "}") {
-			t.Errorf("%s: brackets in %s", where, expr)
-		}
+	failure := errors.New("no space left")
+	var outcome error
+	g := newGatherer(t.Context(), func(context.Context) (*ipvs.Client, func() error, error) {
+		return c, func() error { return failure }, nil
+	}, plenty, time.Minute, func(err error) { outcome = err })
+	if all := text(t, g); !strings.Contains(all, "\nlvs_up 0\n") || strings.Contains(all, "lvs_service") || !errors.Is(outcome, failure) {
+		t.Errorf("%v, and\n%s", outcome, all)
 	}
-	if board.Title == "" || board.UID == "" || board.SchemaVersion == 0 || len(board.Panels) < 10 {
-		t.Fatalf("this is no dashboard: %+v", board)
-	}
-	ids := make(map[int]bool)
-	cells := make(map[[2]int]string)
-	for _, p := range board.Panels {
-		if p.ID == 0 || ids[p.ID] || p.Title == "" || p.Type == "" || len(p.Targets) == 0 {
-			t.Errorf("panel %d %q", p.ID, p.Title)
-		}
-		ids[p.ID] = true
-		for x := range p.GridPos.W {
-			for y := range p.GridPos.H {
-				cell := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
-				if other, taken := cells[cell]; taken || cell[0] >= 24 {
-					t.Fatalf("panel %q is over %q at %v", p.Title, other, cell)
-				}
-				cells[cell] = p.Title
-			}
-		}
-		for _, q := range p.Targets {
-			check(p.Title, q.Expr)
-		}
-	}
-	for _, v := range board.Templating.List {
-		if v.Type == "query" {
-			check("variable "+v.Name, v.Query)
-		}
-	}
-}
-
-// BenchmarkScrape reads 10,000 destinations of 100 services and writes them as a scrape gets them.
-func BenchmarkScrape(b *testing.B) {
-	for name, l := range map[string]limits{"all": plenty, "without rates": {services: 1000, destinations: 10000}, "services only": {services: 1000, rates: true}} {
-		b.Run(name, func(b *testing.B) {
-			_, c := ipvstest.Start(b, nil)
-			var changes []ipvs.Change
-			for i := range 100 {
-				id := ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 80)}
-				changes = append(changes, ipvs.Change{Kind: ipvs.ServiceAdd, Service: ipvs.Service{ID: id, Scheduler: "wlc", Netmask: ipvs.MaskBits(ipvs.IPv4, 32)}})
-				for j := range 100 {
-					d := ipvs.NewDestination(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), byte(j)}), 80))
-					changes = append(changes, ipvs.Change{Kind: ipvs.DestinationAdd, Service: ipvs.Service{ID: id}, Destination: d})
-				}
-			}
-			if report, err := c.Do(b.Context(), changes); err != nil || report.Err() != nil {
-				b.Fatal(err, report.Err())
-			}
-			r := newRegistry(b, c, l)
-			b.ReportAllocs()
-			var size counted
-			for b.Loop() {
-				size = 0
-				if err := write(&size, r); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(size), "bytes/scrape")
-		})
-	}
-}
-
-// counted counts what is written to it.
-type counted int
-
-func (c *counted) Write(b []byte) (int, error) {
-	*c += counted(len(b))
-	return len(b), nil
 }
