@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 const dhTableBits = 8
 
@@ -12,11 +15,11 @@ type dh struct {
 	stale bool
 }
 
-func (h *dh) pick(f Flow, _ time.Duration) *Server {
+func (h *dh) pick(_ netip.AddrPort, dest netip.Addr, _ time.Duration) *Server {
 	if h.stale {
 		h.build()
 	}
-	d := h.table[hash32(fold(f.Destination), dhTableBits)]
+	d := h.table[hash32(fold(dest), dhTableBits)]
 	if d == nil || !d.usable() {
 		return nil
 	}

@@ -1,7 +1,9 @@
 package sched
 
 import (
+	"math"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -43,6 +45,37 @@ func TestHSipHash(t *testing.T) {
 	for _, tt := range tests {
 		if o, s := hsiphash(tt.v, mhKeyOffset), hsiphash(tt.v, mhKeySkip); o != tt.offset || s != tt.skip {
 			t.Errorf("hsiphash(%#x) = %#x, %#x, want %#x, %#x", tt.v, o, s, tt.offset, tt.skip)
+		}
+	}
+}
+
+func TestRemainder(t *testing.T) {
+	for _, n := range mhPrimes {
+		i := inverse(n)
+		for _, v := range []uint32{0, 1, uint32(n) - 1, uint32(n), uint32(n) + 1, math.MaxUint32 / uint32(n) * uint32(n), math.MaxUint32 - 1, math.MaxUint32} {
+			if got, want := remainder(v, uint32(n), i), v%uint32(n); got != want {
+				t.Errorf("remainder(%d, %d) = %d, want %d", v, n, got, want)
+			}
+		}
+		for v := uint32(1); v < 1<<31; v = v*3 + 7 {
+			if got, want := remainder(v, uint32(n), i), v%uint32(n); got != want {
+				t.Errorf("remainder(%d, %d) = %d, want %d", v, n, got, want)
+			}
+		}
+	}
+}
+
+// TestMHSlot compares the hash that a pick writes out with the function.
+func TestMHSlot(t *testing.T) {
+	for _, flags := range []Flags{0, Port} {
+		s, _ := withWeights(t, "mh", Config{Flags: flags}, slices.Repeat([]int32{1}, 500)...)
+		for _, client := range []string{"10.1.0.1:4000", "255.255.255.255:65535", "0.0.0.0:1", "[::ffff:10.1.0.1]:4000", "[2001:db8::1]:4000", "[fe80::1%eth0]:1"} {
+			f := Flow{Client: netip.MustParseAddrPort(client)}
+			got := s.Pick(f, 0)
+			m := s.algo.(*mh)
+			if want := m.table[hsiphash(clientKey(f.Client, flags), mhKeyOffset)%uint32(len(m.table))]; got != want {
+				t.Errorf("%s with flags %v gets %v, want %v", client, flags, got.Addr(), want.Addr())
+			}
 		}
 	}
 }

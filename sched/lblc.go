@@ -1,13 +1,16 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // lblc is locality-based least-connection: a destination address stays with its server, chosen by wlc, until that
 // one is quiesced, removed, or overburdened while another has little to do.
 type lblc struct{ locality }
 
-func (l *lblc) pick(f Flow, now time.Duration) *Server {
-	t, dest := l.begin(f, now)
+func (l *lblc) pick(_ netip.AddrPort, dest netip.Addr, now time.Duration) *Server {
+	t, dest := l.begin(dest, now)
 	e := l.find(dest)
 	if e != nil {
 		e.used = t

@@ -1,14 +1,17 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // lblcr is locality-based least-connection with replication: a destination address has a set of servers. It goes
 // to the least loaded of them; when that one is overburdened while another has little to do, the set grows by the
 // choice of wlc, and a set that has not grown for some time loses its most loaded server.
 type lblcr struct{ locality }
 
-func (l *lblcr) pick(f Flow, now time.Duration) *Server {
-	t, dest := l.begin(f, now)
+func (l *lblcr) pick(_ netip.AddrPort, dest netip.Addr, now time.Duration) *Server {
+	t, dest := l.begin(dest, now)
 	e := l.find(dest)
 	if e == nil {
 		d := l.min()

@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // A load is what the schedulers of the least-connection family compare: cost per weight. A server that is not a
 // candidate has weight 0 and cost 1, a ratio of infinity that needs no special case.
@@ -44,7 +47,7 @@ func (t *least) note(d *Server) {
 	t.stale = len(t.noted) == cap(t.noted) || d.slot >= len(t.nodes)/2
 }
 
-func (t *least) pick(Flow, time.Duration) *Server { return t.min() }
+func (t *least) pick(netip.AddrPort, netip.Addr, time.Duration) *Server { return t.min() }
 
 func (t *least) min() *Server {
 	if t.stale {

@@ -18,10 +18,10 @@ func newLocality(s *Scheduler) locality {
 }
 
 // begin runs the timer and returns the present and the key of the packet.
-func (l *locality) begin(f Flow, now time.Duration) (ticks, netip.Addr) {
+func (l *locality) begin(dest netip.Addr, now time.Duration) (ticks, netip.Addr) {
 	t := l.config.ticks(now)
 	l.cache.advance(t)
-	return t, f.Destination.Unmap().WithZone("")
+	return t, dest.Unmap().WithZone("")
 }
 
 // overburdened reports whether the server has more active connections than its weight while some server has less than

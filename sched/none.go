@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // unobservant is for algorithms that keep nothing between picks.
 type unobservant struct{}
@@ -15,4 +18,4 @@ func (unobservant) renumbered()     {}
 // none is a service without a scheduler.
 type none struct{ unobservant }
 
-func (none) pick(Flow, time.Duration) *Server { return nil }
+func (none) pick(netip.AddrPort, netip.Addr, time.Duration) *Server { return nil }

@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // rr is round robin: the next usable server after the one used last.
 type rr struct {
@@ -9,7 +12,7 @@ type rr struct {
 	usable usability
 }
 
-func (r *rr) pick(Flow, time.Duration) *Server {
+func (r *rr) pick(netip.AddrPort, netip.Addr, time.Duration) *Server {
 	i := -1
 	if r.cursor != nil {
 		i = r.usable.next(r.cursor.slot, 1)

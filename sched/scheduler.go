@@ -90,13 +90,15 @@ type Scheduler struct {
 // algorithm is what the kernel asks of a scheduler, and two calls that keep an index up to date. The methods are
 // called after the list changed.
 type algorithm interface {
-	bind() error                            // the list may hold servers already
-	added(*Server)                          // the new head of the list
-	removed(*Server)                        // its slot is still known, and empty
-	updated(*Server)                        // its settings; a call that repeats them counts, too
-	counted(*Server)                        // its counters or its overload state, nothing else
-	renumbered()                            // servers got new slots, their order is the same
-	pick(f Flow, now time.Duration) *Server // nil: no destination available
+	bind() error     // the list may hold servers already
+	added(*Server)   // the new head of the list
+	removed(*Server) // its slot is still known, and empty
+	updated(*Server) // its settings; a call that repeats them counts, too
+	counted(*Server) // its counters or its overload state, nothing else
+	renumbered()     // servers got new slots, their order is the same
+	// pick returns nil if no destination is available. It gets the parts of a Flow, which as a whole would be copied through
+	// memory once more.
+	pick(client netip.AddrPort, dest netip.Addr, now time.Duration) *Server
 }
 
 // newAlgorithm returns nil for a name it does not know.
@@ -319,7 +321,7 @@ func (s *Scheduler) Servers() iter.Seq[*Server] { return s.list.all() }
 // an earlier time than that of a former call counts as that time.
 func (s *Scheduler) Pick(f Flow, now time.Duration) *Server {
 	s.now = max(s.now, now)
-	return s.algo.pick(f, s.now)
+	return s.algo.pick(f.Client, f.Destination, s.now)
 }
 
 // Advance lets the timer of lblc and lblcr run up to now. Pick does that, too; calling Advance makes a difference

@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // sh is source hashing: a table of servers looked up by the client's address, in which a server has as many
 // slots in a row as its weight was when the table was built, at least one.
@@ -14,11 +17,11 @@ type sh struct {
 	cycle  int       // slots that it takes to deal once to each server, at most all
 }
 
-func (h *sh) pick(f Flow, _ time.Duration) *Server {
+func (h *sh) pick(client netip.AddrPort, _ netip.Addr, _ time.Duration) *Server {
 	if h.stale {
 		h.build()
 	}
-	slot := hash32(f.clientKey(h.config.Flags), h.config.SHTableBits)
+	slot := hash32(clientKey(client, h.config.Flags), h.config.SHTableBits)
 	d := h.table[slot]
 	switch {
 	case d == nil:

@@ -1,6 +1,9 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // twos is the power of two choices: of two servers drawn by weight, the one with less overhead per weight.
 type twos struct {
@@ -9,7 +12,7 @@ type twos struct {
 	rand func() uint32
 }
 
-func (t *twos) pick(Flow, time.Duration) *Server {
+func (t *twos) pick(netip.AddrPort, netip.Addr, time.Duration) *Server {
 	var total int32
 	var any bool
 	for d := range t.list.all() {

@@ -1,6 +1,12 @@
 package sched
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
+
+// head is the place before the first server of a list, where no slot is.
+const head = -1
 
 // wrr is weighted round robin, one level of weights at a time: a walk over the list takes every usable server
 // whose weight is at least the level, and each further walk lowers the level by the greatest common divisor of all
@@ -9,15 +15,15 @@ type wrr struct {
 	list   *list
 	usable usability
 
-	cursor *Server // the server used last; nil is the head, before the first server
-	level  int32   // current weight
-	top    int32   // highest level: the largest weight - (step - 1), so that the lowest one is 1; 0 without weights
-	step   int32   // greatest common divisor of the weights, 1 without any
+	cursor int   // slot of the server used last; head before the first one
+	level  int32 // current weight
+	top    int32 // highest level: the largest weight - (step - 1), so that the lowest one is 1; 0 without weights
+	step   int32 // greatest common divisor of the weights, 1 without any
 
 	divisor, largest int32 // of the weights; 0 without any
 }
 
-func (w *wrr) pick(Flow, time.Duration) *Server {
+func (w *wrr) pick(netip.AddrPort, netip.Addr, time.Duration) *Server {
 	if w.top == 0 {
 		return nil
 	}
@@ -27,9 +33,9 @@ func (w *wrr) pick(Flow, time.Duration) *Server {
 		return nil
 	}
 
-	start := len(w.list.slots)
-	if w.cursor != nil {
-		start = w.cursor.slot
+	start := w.cursor
+	if start == head {
+		start = len(w.list.slots)
 	}
 	i := w.usable.next(start, w.level)
 	if i < 0 {
@@ -44,24 +50,24 @@ func (w *wrr) pick(Flow, time.Duration) *Server {
 		}
 		i = w.usable.next(len(w.list.slots), w.level)
 	}
-	w.cursor = w.list.slots[i]
-	return w.cursor
+	w.cursor = i
+	return w.list.slots[i]
 }
 
 // exhaust leaves behind what a walk over all levels leaves that finds no usable server. It ends when it has seen the
 // lowest level completely: on its way down, or, if it began inside the lowest level, after a second round down there.
 func (w *wrr) exhaust() {
-	if w.cursor != nil && w.level <= w.step {
+	if w.cursor != head && w.level <= w.step {
 		w.level = 1
 		return
 	}
-	w.cursor, w.level = nil, w.top
+	w.cursor, w.level = head, w.top
 }
 
 func (w *wrr) bind() error {
 	w.usable.build(w.list)
 	w.measure()
-	w.level = w.top
+	w.cursor, w.level = head, w.top
 	return nil
 }
 
@@ -85,7 +91,7 @@ func (w *wrr) setLevels() {
 
 // restart follows every change of the list or of a weight: from the head, near the level it was at.
 func (w *wrr) restart() {
-	w.cursor = nil
+	w.cursor = head
 	switch {
 	case w.level > w.top || w.level == 0:
 		w.level = w.top

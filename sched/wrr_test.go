@@ -29,8 +29,8 @@ func TestWRROrder(t *testing.T) {
 	}
 	// Even an update that changes nothing starts the walk over, at the level that the walk was at.
 	must(t, s.Update(servers[1], Settings{Weight: 3}))
-	if got := s.algo.(*wrr); got.cursor != nil || got.level != 1 {
-		t.Errorf("cursor %v, level %d after an update, want none and 1", show(got.cursor), got.level)
+	if got := s.algo.(*wrr); got.cursor != head || got.level != 1 {
+		t.Errorf("cursor %d, level %d after an update, want %d and 1", got.cursor, got.level, head)
 	}
 }
 
