@@ -49,7 +49,8 @@ func (d *director) become(ctx context.Context, state string) error {
 	return errors.Join(err, d.announce(ctx, j))
 }
 
-// change is the part of become that only one run may do at a time. It reports whether the addresses are to be announced.
+// change is the part of become that only one run may do at a time. It reports whether the addresses are to be announced. A
+// run that is interrupted leaves the record of before with the table of before.
 func (d *director) change(ctx context.Context, j journal, state string) (announce bool, err error) {
 	last, err := j.read()
 	if err != nil { // it was cut off by a crash: without it runs have no order, and that is all
@@ -65,9 +66,12 @@ func (d *director) change(ctx context.Context, j journal, state string) (announc
 		return false, err
 	}
 	if state != stateMaster {
-		return false, d.configure(ctx, state)
+		return false, d.whole(ctx, j, last, d.configure(ctx, state))
 	}
 	found, asked := d.others(ctx)
+	if err := ctx.Err(); err != nil {
+		return false, d.whole(ctx, j, last, err)
+	}
 	now.Refused = len(found) > 0 && d.conflict == conflictRefuse
 	now.Active = !now.Refused
 	err = j.write(now)
@@ -77,7 +81,20 @@ func (d *director) change(ctx context.Context, j journal, state string) (announc
 	for _, text := range found {
 		fmt.Fprintln(d.err, "failover: warning:", text)
 	}
-	return d.network != nil, errors.Join(asked, err, d.configure(ctx, stateMaster))
+	err = errors.Join(asked, err, d.configure(ctx, stateMaster))
+	if err != nil && ctx.Err() != nil {
+		return false, d.whole(ctx, j, last, err)
+	}
+	return d.network != nil, err
+}
+
+// whole puts the record of before back if the run has failed because it was interrupted. A run that makes way leaves its
+// own, as it is the record that has keepalived give the addresses up.
+func (d *director) whole(ctx context.Context, j journal, last record, err error) error {
+	if interrupt := ctx.Err(); interrupt != nil && err != nil {
+		return errors.Join(err, j.write(last))
+	}
+	return err
 }
 
 // others asks who else answers for the addresses, and returns a sentence about each that somebody does.
@@ -237,12 +254,18 @@ func (d *director) show(ctx context.Context, state string) error {
 }
 
 // check says whether this director may be active: it may not while it makes way for somebody else who answers. One that is
-// active stays so, and tells the neighbours again where the addresses are while somebody else says otherwise.
+// active stays so, and tells the neighbours again where the addresses are while somebody else says otherwise; but not if it
+// does not have them, as after keepalived was killed and started again.
 func (d *director) check(ctx context.Context) error {
 	j := d.journal()
 	r, err := j.read()
 	if err != nil || !r.Refused && !r.Active {
 		return err
+	}
+	if r.Active && d.network != nil {
+		if here, err := d.here(ctx); err != nil || len(here) < len(d.vips) {
+			return nil
+		}
 	}
 	found, err := d.others(ctx)
 	switch {

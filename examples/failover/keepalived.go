@@ -50,9 +50,11 @@ func (k *keepalivedOptions) complete(o *options) error {
 	case k.version != 2 && k.version != 3:
 		return fmt.Errorf("-vrrp %d is neither 2 nor 3", k.version)
 	case k.version == 2 && o.vips[0].Is6():
-		return errors.New("-vrrp 2 cannot do IPv6")
+		return errors.New("-vrrp 2 cannot do IPv6: the first address of -vip is to be an IPv4 one")
 	case k.priority < 1 || k.priority > 254:
 		return fmt.Errorf("-priority %d is not from 1 to 254", k.priority)
+	case len(k.vrrpDev) > 15:
+		return fmt.Errorf("-vrrp-dev %q is longer than 15 bytes", k.vrrpDev)
 	case k.id < 1 || k.id > 255:
 		return fmt.Errorf("-vrid %d is not from 1 to 255", k.id)
 	case k.advert < step || k.advert%step != 0 || k.version == 3 && k.advert > 4095*step || k.version == 2 && k.advert > 255*step:

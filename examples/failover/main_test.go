@@ -43,6 +43,7 @@ type neighbours struct {
 	here     bool // this machine has the address
 	err      error
 	during   func() // called while it is announced
+	asking   func() // called while somebody is asked
 
 	mu        sync.Mutex
 	announced int
@@ -55,7 +56,12 @@ func (n *neighbours) Addresses(context.Context) ([]arp.Address, error) {
 	return []arp.Address{{Prefix: netip.MustParsePrefix("192.0.2.10/32"), Device: "eth0"}}, nil
 }
 
-func (n *neighbours) Probe(context.Context, string, netip.Addr, *arp.ProbeOptions) (list []arp.Reply, err error) {
+func (n *neighbours) Probe(ctx context.Context, _ string, _ netip.Addr, _ *arp.ProbeOptions) (list []arp.Reply, err error) {
+	if n.asking != nil {
+		n.asking()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	for _, s := range n.stations {
 		list = append(list, arp.Reply{HardwareAddr: s})
 	}
@@ -206,7 +212,7 @@ func TestSplitBrain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.conflict, func(t *testing.T) {
 			_, c := ipvstest.Start(t, nil)
-			n := &neighbours{stations: []net.HardwareAddr{other}}
+			n := &neighbours{stations: []net.HardwareAddr{other}, here: true}
 			d, out := newDirector(t, c, n, "-split-brain", tt.conflict)
 			err := d.become(t.Context(), stateMaster)
 			if (err != nil) != tt.err || err != nil && !strings.Contains(err.Error(), sentence) || strings.Contains(out.String(), sentence) != tt.out {
@@ -329,13 +335,17 @@ func TestInterrupt(t *testing.T) {
 		}
 		want, _ := d.wanted(stateMaster)
 		isNew := len(ipvs.Diff(after, want, nil)) == 0
+		r, readErr := d.journal().read()
+		if readErr != nil {
+			t.Fatal(readErr)
+		}
 		switch {
-		case after.Equal(before):
+		case after.Equal(before) && r.State == stateBackup && !r.Active:
 			olds++
-		case isNew:
+		case isNew && r.State == stateMaster && r.Active:
 			news++
 		default:
-			t.Fatalf("interrupted at request %d (%v): neither the old state nor the new one:\n%+v", nth, err, after)
+			t.Fatalf("interrupted at request %d (%v): neither the old state nor the new one:\n%+v\n%+v", nth, err, r, after)
 		}
 		interrupt()
 		if done {
@@ -346,6 +356,91 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("%d times the old state, %d times the new one", olds, news)
 	}
 	t.Logf("%d times the old state, %d times the new one", olds, news)
+}
+
+// An interrupt while a run waits for another one or for answers leaves the old state; one while it announces, the new one; and
+// one that makes way makes way.
+func TestInterruptOutside(t *testing.T) {
+	for name, tt := range map[string]struct {
+		neighbours *neighbours
+		locked     bool
+		state      string
+		role       string
+	}{
+		"waiting":    {&neighbours{}, true, stateBackup, "backup"},
+		"asking":     {&neighbours{asking: func() {}}, false, stateBackup, "backup"},
+		"announcing": {&neighbours{during: func() {}}, false, stateMaster, "master"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, c := ipvstest.Start(t, nil)
+			d, out := newDirector(t, c, tt.neighbours, "-rules", rulesFile(t, rules), "-split-brain", conflictRefuse)
+			if err := d.become(t.Context(), stateBackup); err != nil {
+				t.Fatal(err)
+			}
+			if tt.locked {
+				unlock, err := d.journal().lock(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unlock()
+			}
+			ctx, interrupt := context.WithCancel(t.Context())
+			tt.neighbours.interrupt(interrupt)
+			if tt.locked {
+				interrupt()
+			}
+			if err := d.become(ctx, stateMaster); !errors.Is(err, context.Canceled) {
+				t.Errorf("the error is %v", err)
+			}
+			if r, err := d.journal().read(); err != nil || r.State != tt.state || r.Refused || r.Active != (tt.state == stateMaster) {
+				t.Errorf("the record is %+v, %v\n%s", r, err, out)
+			}
+			if diff := cmp.Diff([]string{tt.role}, daemons(t, c)); diff != "" {
+				t.Errorf("daemons (-want +got):\n%s", diff)
+			}
+			if announced := tt.neighbours.announced > 0; announced != (tt.state == stateMaster) {
+				t.Errorf("announced: %v", announced)
+			}
+		})
+	}
+	k, c := ipvstest.Start(t, nil)
+	d, _ := newDirector(t, c, &neighbours{stations: []net.HardwareAddr{other}}, "-split-brain", conflictRefuse)
+	ctx, interrupt := context.WithCancel(t.Context())
+	remove := watch(k, 1, interrupt)
+	err := d.become(ctx, stateMaster)
+	remove()
+	interrupt()
+	if r, readErr := d.journal().read(); err == nil || readErr != nil || !r.Refused || r.Active {
+		t.Errorf("%v; the record of one that makes way is %+v, %v", err, r, readErr)
+	}
+}
+
+// interrupt has what the test waits for end the context.
+func (n *neighbours) interrupt(interrupt func()) {
+	if n.asking != nil {
+		n.asking = interrupt
+	}
+	if n.during != nil {
+		n.during = interrupt
+	}
+}
+
+// The check of a director that was active, and does not have the address since, tells nobody that it has.
+func TestCheckWithoutAddress(t *testing.T) {
+	_, c := ipvstest.Start(t, nil)
+	n := &neighbours{here: true}
+	d, _ := newDirector(t, c, n, "-split-brain", conflictRefuse)
+	if err := d.become(t.Context(), stateMaster); err != nil {
+		t.Fatal(err)
+	}
+	n.stations, n.here = []net.HardwareAddr{other}, false
+	if err := d.check(t.Context()); err != nil || n.announced != 1 {
+		t.Errorf("%v, announced %d times", err, n.announced)
+	}
+	n.here = true
+	if err := d.check(t.Context()); err != nil || n.announced != 2 {
+		t.Errorf("%v, announced %d times with the address", err, n.announced)
+	}
 }
 
 // watch interrupts when the kernel has got so many more requests. The returned function ends that, and reports whether there
@@ -419,6 +514,10 @@ func TestStatus(t *testing.T) {
 		{func() { n.stations = []net.HardwareAddr{other} }, "is answered for by 02:00:00:00:00:09 too"},
 		{func() { n.stations, n.here = nil, false }, "192.0.2.10 is not on eth0 although keepalived has said MASTER"},
 		{func() { n.here = true; _ = c.StopDaemon(t.Context(), ipvs.Master) }, `start daemon master on lo syncid 1: "failover master" with the same flags does that`},
+		{func() {
+			_ = d.become(t.Context(), stateMaster)
+			_ = d.journal().write(record{State: stateMaster, Writer: d.born})
+		}, `the run for MASTER was killed, or is not done yet: "failover master" with the same flags does it again`},
 		{func() { _ = d.become(t.Context(), stateBackup) }, "192.0.2.10 is on eth0 although keepalived has not said MASTER"},
 	} {
 		tt.spoil()
@@ -495,6 +594,9 @@ func TestMistakes(t *testing.T) {
 		{memory, verb("master", "-split-brain", "fight"), `-split-brain "fight" is neither`},
 		{memory, verb("master", "-wait", "0s"), "-wait 0s is not above 0"},
 		{memory, verb("master", "-sync-dev", "a-device-with-a-long-name"), "is longer than 15 bytes"},
+		{"", verb("master", "-dev", "a-device-with-a-long-name"), `-dev "a-device-with-a-long-name" is longer than 15 bytes`},
+		{"", verb("keepalived", "-dev", "eth0", "-vrrp-dev", "a-device-with-a-long-name"), `-vrrp-dev "a-device-with-a-long-name" is longer`},
+		{memory, []string{"master", "-vip", "224.0.0.18"}, `"224.0.0.18" is not an address that one of two directors can have`},
 		{memory, verb("check", "-n"), "flag provided but not defined: -n"},
 		{"", verb("keepalived", "-dev", "eth0", "-priority", "255"), "-priority 255 is not from 1 to 254"},
 		{"", verb("keepalived", "-dev", "eth0", "-vrid", "0"), "-vrid 0 is not from 1 to 255"},

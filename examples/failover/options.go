@@ -136,6 +136,8 @@ func (o *options) complete() error {
 		return fmt.Errorf("LVS_KERNEL=%s has no devices for -dev", o.kernel)
 	case !memory && o.device == "":
 		return errors.New("-dev is required")
+	case len(o.device) > 15:
+		return fmt.Errorf("-dev %q is longer than 15 bytes", o.device)
 	case !slices.Contains([]string{conflictWarn, conflictRefuse, conflictIgnore}, o.conflict):
 		return fmt.Errorf("-split-brain %q is neither warn nor refuse nor ignore", o.conflict)
 	case o.wait <= 0:
@@ -167,6 +169,9 @@ func (o *options) addVIPs(list string) error {
 		addr, err := netip.ParseAddr(word)
 		if err != nil || addr.Zone() != "" {
 			return fmt.Errorf("%q is not an address", word)
+		}
+		if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() {
+			return fmt.Errorf("%q is not an address that one of two directors can have", word)
 		}
 		if addr = addr.Unmap(); slices.Contains(o.vips, addr) {
 			return fmt.Errorf("%v is there twice", addr)

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/golvs/lvs/arp"
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 )
@@ -51,6 +53,9 @@ func (d *director) look(ctx context.Context) (picture, error) {
 	if p.State == "" {
 		find("keepalived has not said anything about %q yet: is it running, with this program as its notify script and -name %s?", d.name, d.name)
 	}
+	if p.State == stateMaster && !r.Active && !p.Refused {
+		find("the run for MASTER was killed, or is not done yet: \"failover master\" with the same flags does it again")
+	}
 	if p.Refused {
 		find("this director makes way for somebody else who answers for the address: look for the network between the two directors")
 	}
@@ -82,23 +87,17 @@ func (d *director) lookAround(ctx context.Context, p *picture, find func(string,
 	if d.network == nil {
 		return nil
 	}
-	list, err := d.network.Addresses(ctx)
+	here, err := d.here(ctx)
 	if err != nil {
 		return err
 	}
+	p.Here = append(p.Here, here...)
 	for _, vip := range d.vips {
-		here := false
-		for _, a := range list {
-			here = here || a.Prefix.Addr() == vip && a.Device == d.device
-		}
-		switch {
-		case here && p.State != stateMaster:
+		switch has := slices.Contains(here, vip); {
+		case has && p.State != stateMaster:
 			find("%v is on %s although keepalived has not said MASTER: it or its notify script is not running", vip, d.device)
-		case !here && p.State == stateMaster && !p.Refused:
+		case !has && p.State == stateMaster && !p.Refused:
 			find("%v is not on %s although keepalived has said MASTER: it was killed, or has another address", vip, d.device)
-		}
-		if here {
-			p.Here = append(p.Here, vip)
 		}
 	}
 	if len(p.Here) > 0 {
@@ -111,6 +110,17 @@ func (d *director) lookAround(ctx context.Context, p *picture, find func(string,
 		}
 	}
 	return nil
+}
+
+// here returns the virtual addresses that this machine has.
+func (d *director) here(ctx context.Context) (vips []netip.Addr, err error) {
+	list, err := d.network.Addresses(ctx)
+	for _, vip := range d.vips {
+		if slices.ContainsFunc(list, func(a arp.Address) bool { return a.Prefix.Addr() == vip && a.Device == d.device }) {
+			vips = append(vips, vip)
+		}
+	}
+	return vips, err
 }
 
 // describe prints a picture for people.
