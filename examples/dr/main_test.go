@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +14,11 @@ import (
 )
 
 var program = setuptest.Method("dr", method)
+
+func TestMain(m *testing.M) {
+	program.Become()
+	m.Run()
+}
 
 func TestDemo(t *testing.T) {
 	status, out, errs := program.Run(t, "")
@@ -126,10 +130,6 @@ func TestHint(t *testing.T) {
 
 // A reader that goes away does not end start half-way.
 func TestBrokenPipe(t *testing.T) {
-	if os.Getenv("TEST_BROKEN_PIPE") != "" {
-		os.Args = []string{"dr", "start", "-vip", "192.0.2.10", "-real", "10.0.0.2"}
-		main()
-	}
 	kernel := "memory:" + filepath.Join(t.TempDir(), "kernel")
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -138,8 +138,8 @@ func TestBrokenPipe(t *testing.T) {
 	defer w.Close()
 	r.Close()
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBrokenPipe$")
-	cmd.Env = append(os.Environ(), "TEST_BROKEN_PIPE=1", "LVS_KERNEL="+kernel)
+	cmd := program.Command(t, "start -vip 192.0.2.10 -real 10.0.0.2")
+	cmd.Env = append(cmd.Env, "LVS_KERNEL="+kernel)
 	cmd.Stdout, cmd.Stderr = w, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("start: %v\n%s", err, errs.String())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"testing"
 
 	"github.com/golvs/lvs/examples/internal/setup"
@@ -47,4 +48,13 @@ func TestIntegrationInterrupt(t *testing.T) {
 			t.Errorf("interruption %d: status %d\n%s\nsince before: %q", after, status, out, diff)
 		}
 	}
+}
+
+// Whenever a process is interrupted, or killed and stop runs after that, the machine is in the old state or the new one.
+func TestIntegrationInterruptProcess(t *testing.T) {
+	nstest.RequireKernel(t)
+	director := nstest.New(t)
+	director.Dummy(t, "eth0")
+	director.AddAddr(t, "eth0", netip.MustParsePrefix("10.0.1.1/24"))
+	program.Interrupt(t, director, 2, "start -vip 10.0.1.100 -dev eth0 -real 10.0.1.11,10.0.1.12", "stop -vip 10.0.1.100")
 }

@@ -10,6 +10,11 @@ import (
 
 var program = setuptest.Method("nat", method)
 
+func TestMain(m *testing.M) {
+	program.Become()
+	m.Run()
+}
+
 func TestDemo(t *testing.T) {
 	status, out, errs := program.Run(t, "")
 	if status != setup.ExitOK || errs != "" || !strings.Contains(out, "10.0.0.2:8080  1       6            20") {

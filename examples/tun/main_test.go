@@ -13,6 +13,11 @@ import (
 
 var program = setuptest.Method("tun", method)
 
+func TestMain(m *testing.M) {
+	program.Become()
+	m.Run()
+}
+
 func TestDemo(t *testing.T) {
 	status, out, errs := program.Run(t, "")
 	if status != setup.ExitOK || errs != "" || !strings.Contains(out, "10.3.0.2:80  2       12           40") {

@@ -24,13 +24,15 @@ type State map[string]string
 // Read returns the state of a network namespace.
 func Read(t testing.TB, netns string) State {
 	t.Helper()
+	return read(t, netns, State.parameters)
+}
+
+// read returns the state with the parameters that a function reads in the namespace.
+func read(t testing.TB, netns string, parameters func(State) error) State {
+	t.Helper()
 	s := make(State)
 	err := setup.Inside(netns, func() error {
-		return errors.Join(
-			s.list("link show", "addr show", "route show table all", "rule show", "fou show"),
-			s.parameters("/proc/sys/net/ipv4/conf"), s.parameters("/proc/sys/net/ipv6/conf"),
-			s.parameters("/proc/sys/net/ipv4/vs"), s.parameters("/proc/sys/net/ipv4/ip_forward"),
-		)
+		return errors.Join(s.list("link show", "addr show", "route show table all", "rule show", "fou show"), parameters(s))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +50,15 @@ func Read(t testing.TB, netns string) State {
 		s["ipvsadm "+op.String()] = "is there"
 	}
 	return s
+}
+
+// only returns the state with no parameters but these.
+func (s State) only(parameters []string) State {
+	left := maps.Clone(s)
+	maps.DeleteFunc(left, func(key, _ string) bool {
+		return strings.HasPrefix(key, "/proc/") && !slices.Contains(parameters, key)
+	})
+	return left
 }
 
 // Before reads the state of namespaces. Compare says which of them have become different, and how; the message says when.
@@ -88,16 +99,24 @@ func (s State) list(commands ...string) error {
 }
 
 // parameters reads those of the calling thread's namespace.
-func (s State) parameters(root string) error {
-	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+func (s State) parameters() error {
+	var errs []error
+	for _, root := range []string{"ipv4/conf", "ipv6/conf", "ipv4/vs", "ipv4/ip_forward"} {
+		errs = append(errs, filepath.WalkDir("/proc/sys/net/"+root, func(name string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				s.parameter(name)
+			}
 			return err
-		}
-		if value, err := os.ReadFile(name); err == nil { // some can only be written
-			s[name] = strings.TrimSpace(string(value))
-		}
-		return nil
-	})
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// parameter reads one, unless it can only be written or is not there.
+func (s State) parameter(name string) {
+	if value, err := os.ReadFile(name); err == nil {
+		s[name] = strings.TrimSpace(string(value))
+	}
 }
 
 const conf6 = "/proc/sys/net/ipv6/conf/"

@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/golvs/lvs/internal/nstest"
+)
+
+// Whenever a process is interrupted, or killed and stop runs after that, the machine is in the old state or the new one.
+func TestIntegrationInterrupt(t *testing.T) {
+	nstest.RequireKernel(t)
+	ns := nstest.New(t)
+	ns.SetSysctl(t, "net/ipv4/conf/all/rp_filter", "1")
+	program.Interrupt(t, ns, 1, "start -role realserver -vip 192.0.2.10 -type gue -tun-port 5555", "stop -role realserver -vip 192.0.2.10")
+}
