@@ -37,8 +37,7 @@ func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (R
 	fail := func(r Report, err error) (Report, error) {
 		return r, (&operation{name: "apply ruleset"}).fail(err)
 	}
-	index, err := want.validate()
-	if err != nil {
+	if err := want.validateRest(); err != nil {
 		return fail(Report{}, err)
 	}
 	if opts.Owned != nil {
@@ -49,13 +48,22 @@ func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (R
 		}
 	}
 	var total Report
-	var have Snapshot
+	have, ok := c.pictures.Get().(*Snapshot)
+	if !ok {
+		have = &Snapshot{}
+	}
+	defer c.pictures.Put(have)
 	for try := 1; ; try++ {
-		if err := c.SnapshotInto(ctx, &have); err != nil {
-			return fail(total, err)
-		}
+		err := c.SnapshotInto(ctx, have)
 		var changes []Change
-		if !have.matches(&want, index, &opts.DiffOptions) {
+		// Services that match those of the kernel need no look at each of them before.
+		if err != nil || !have.matches(&want, &opts.DiffOptions) {
+			if invalid := want.validateServices(); invalid != nil {
+				return fail(total, invalid)
+			}
+			if err != nil {
+				return fail(total, err)
+			}
 			changes = Diff(have.Ruleset(), want, &opts.DiffOptions)
 		}
 		if opts.DryRun {

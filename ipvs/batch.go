@@ -106,7 +106,7 @@ func (c *Client) do(ctx context.Context, changes []Change, stop bool) (Report, e
 	if !wellFormed(&r) {
 		return r, r.Err()
 	}
-	outcomes := slices.Clone(r.Outcomes) // an exchange that was left behind may still write to them
+	outcomes := r.Outcomes
 	err := c.exchange(ctx, func(l *link) error {
 		for done := 0; done < len(changes); {
 			if err := ctx.Err(); err != nil {
@@ -124,11 +124,10 @@ func (c *Client) do(ctx context.Context, changes []Change, stop bool) (Report, e
 		return nil
 	})
 	if _, ok := errors.AsType[*abandonedError](err); ok {
+		r.Outcomes = make([]Outcome, len(changes)) // the exchange that was left behind may still write to the others
 		for i := range r.Outcomes {
 			r.Outcomes[i].State = Unclear
 		}
-	} else {
-		r.Outcomes = outcomes
 	}
 	if err != nil {
 		return r, (&operation{name: "apply changes"}).fail(err)

@@ -56,6 +56,9 @@ type Client struct {
 	active  bool   // whether it has it still
 	extra   *link  // a second socket of the call that has the token, if it needs one
 	closing bool
+
+	// pictures are those that Apply took: the memory for the next one, as long as the garbage collector leaves it.
+	pictures sync.Pool
 }
 
 // How long a call that gives up waits for its exchange to stop. An exchange stops at once unless the kernel holds it

@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -69,9 +70,9 @@ func Diff(have, want Ruleset, opts *DiffOptions) []Change {
 	return slices.Concat(stages[:]...)
 }
 
-// matches reports whether [Diff] would find nothing to change. It may be wrong about a table that matches, and returns
-// false then: what it saves is the time for those of which it is sure. Index says where each wanted service is.
-func (s *Snapshot) matches(want *Ruleset, index map[ServiceID]int, opts *DiffOptions) bool {
+// matches reports whether [Diff] would find nothing to change, and that the services that are wanted are well formed. It
+// may be wrong about a table that matches, and returns false then: what it saves is the time for those of which it is sure.
+func (s *Snapshot) matches(want *Ruleset, opts *DiffOptions) bool {
 	d := differ{opts: opts}
 	if want.Daemons != nil {
 		d.daemons(s.Daemons, want.Daemons)
@@ -82,10 +83,20 @@ func (s *Snapshot) matches(want *Ruleset, index map[ServiceID]int, opts *DiffOpt
 	if want.Services == nil {
 		return true
 	}
+	var index map[ServiceID]int
 	found := 0
 	for i := range s.Services {
 		have := &s.Services[i]
-		j, ok := index[have.ID]
+		j, ok := i, i < len(want.Services) && want.Services[i].ID == have.ID
+		if !ok {
+			if index == nil {
+				index = make(map[ServiceID]int, len(want.Services))
+				for k := range want.Services {
+					index[want.Services[k].ID] = k
+				}
+			}
+			j, ok = index[have.ID]
+		}
 		if !ok {
 			if opts.KeepExtra || opts.Owned != nil && !opts.Owned(have.ID) {
 				continue
@@ -94,12 +105,24 @@ func (s *Snapshot) matches(want *Ruleset, index map[ServiceID]int, opts *DiffOpt
 		}
 		found++
 		w := &want.Services[j]
-		c, err := w.Service.canonical(false)
-		if err != nil || c.effect(have.Service) != have.Service || !sameDestinations(have.Destinations, w.Destinations, opts) {
+		if !w.Service.leaves(&have.Service) || !sameDestinations(have.Destinations, w.Destinations, opts) {
 			return false
 		}
 	}
 	return found == len(want.Services)
+}
+
+// leaves reports whether a service is as it is wanted.
+func (s *Service) leaves(have *Service) bool {
+	usual := *s
+	if !usual.Netmask.IsValid() && (have.Netmask == allOnes4 || have.Netmask == allOnes6) {
+		usual.Netmask = have.Netmask
+	}
+	if usual == *have {
+		return true
+	}
+	c, err := s.canonical(false)
+	return err == nil && c.effect(*have) == *have
 }
 
 // sameDestinations reports whether two lists have the same destinations, each of which is once in either.
@@ -137,11 +160,16 @@ func sameDestinations(have []DestinationStatus, want []Destination, opts *DiffOp
 		if j < 0 {
 			return false
 		}
-		w := want[j]
-		if opts.KeepWeights {
-			w.Weight = have[i].Weight
+		w, h := &want[j], &have[i].Destination
+		if *w == *h {
+			continue
 		}
-		if w != have[i].Destination {
+		if !opts.KeepWeights || w.Weight > math.MaxInt32 {
+			return false
+		}
+		kept := *w
+		kept.Weight = h.Weight
+		if kept != *h {
 			return false
 		}
 	}

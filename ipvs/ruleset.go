@@ -399,39 +399,44 @@ func (l *link) listDestinations(id ServiceID, a *arena) error {
 	})
 }
 
-// validate finds what is not well formed, or there twice. It names the place. It returns where each service is.
-func (r Ruleset) validate() (index map[ServiceID]int, err error) {
-	index = make(map[ServiceID]int, len(r.Services))
+// validateServices finds what is not well formed, or there twice. It names the place.
+func (r *Ruleset) validateServices() error {
+	seen := make(map[ServiceID]struct{}, len(r.Services))
 	for i := range r.Services {
 		s := &r.Services[i]
 		c, err := s.Service.canonical(true)
 		if err != nil {
-			return nil, prefixField(fmt.Sprintf("Services[%d]", i), err)
+			return prefixField(fmt.Sprintf("Services[%d]", i), err)
 		}
-		if index[c.ID] = i; len(index) <= i {
-			return nil, fieldErrorf(fmt.Sprintf("Services[%d].ID", i), "%v is there twice", c.ID)
+		if seen[c.ID] = struct{}{}; len(seen) <= i {
+			return fieldErrorf(fmt.Sprintf("Services[%d].ID", i), "%v is there twice", c.ID)
 		}
 		if j, err := s.validate(c.ID.AddrFamily()); err != nil {
-			return nil, prefixField(fmt.Sprintf("Services[%d].Destinations[%d]", i, j), err)
+			return prefixField(fmt.Sprintf("Services[%d].Destinations[%d]", i, j), err)
 		}
 	}
+	return nil
+}
+
+// validateRest is validateServices for everything else.
+func (r *Ruleset) validateRest() error {
 	var states [3]bool
 	for i := range r.Daemons {
 		d, err := r.Daemons[i].canonical()
 		if err != nil {
-			return nil, prefixField(fmt.Sprintf("Daemons[%d]", i), err)
+			return prefixField(fmt.Sprintf("Daemons[%d]", i), err)
 		}
 		if states[d.State] {
-			return nil, fieldErrorf(fmt.Sprintf("Daemons[%d].State", i), "%v is there twice", d.State)
+			return fieldErrorf(fmt.Sprintf("Daemons[%d].State", i), "%v is there twice", d.State)
 		}
 		states[d.State] = true
 	}
 	if r.Timeouts != nil {
 		if _, err := r.Timeouts.seconds(); err != nil {
-			return nil, prefixField("Timeouts", err)
+			return prefixField("Timeouts", err)
 		}
 	}
-	return index, nil
+	return nil
 }
 
 // validate finds the first destination that is not well formed, or there twice.

@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
-
 	"testing"
 	"time"
 
@@ -603,8 +603,8 @@ func TestMatches(t *testing.T) {
 		}
 		s, err := c.Snapshot(t.Context())
 		must(t, err)
-		if index, err := want.validate(); err != nil || !s.matches(&want, index, &DiffOptions{}) {
-			t.Fatalf("the table that was just made does not match, %v", err)
+		if !s.matches(&want, &DiffOptions{}) {
+			t.Fatal("the table that was just made does not match")
 		}
 		// One thing or two are changed in the picture.
 		for range i % 3 {
@@ -638,13 +638,12 @@ func TestMatches(t *testing.T) {
 			opts.Owned = func(id ServiceID) bool { return !id.IsMark() }
 			want.Services = slices.DeleteFunc(want.Services, func(s ServiceRules) bool { return s.ID.IsMark() })
 		}
-		index, err := want.validate()
-		must(t, err)
-		if !s.matches(&want, index, &opts) {
+		if !s.matches(&want, &opts) {
 			different++
 			continue
 		}
 		equal++
+		must(t, errors.Join(want.validateServices(), want.validateRest()))
 		if changes := Diff(s.Ruleset(), want, &opts); len(changes) != 0 {
 			t.Fatalf("taken for equal with %+v:\n%v", opts, changes)
 		}
@@ -661,4 +660,34 @@ func count[T any](list []T, f func(T) bool) (n int) {
 		}
 	}
 	return n
+}
+
+// What is not well formed is refused as such, whether the table could be read or not, and whatever it does not change.
+func TestApplyInvalid(t *testing.T) {
+	_, c := newKernel(t, nil)
+	web := ServiceID{Protocol: TCP, Addr: netip.MustParseAddrPort("192.0.2.1:80")}
+	want := Ruleset{Services: []ServiceRules{{Service: Service{ID: web, Scheduler: "rr"}, Destinations: []Destination{
+		NewDestination(netip.MustParseAddrPort("10.0.0.1:80")), NewDestination(netip.MustParseAddrPort("10.0.0.2:80")),
+	}}}}
+	if _, err := c.Apply(t.Context(), want, nil); err != nil {
+		t.Fatal(err)
+	}
+	var fe *FieldError
+	keep := &ApplyOptions{DiffOptions: DiffOptions{KeepWeights: true}}
+	want.Services[0].Destinations[1].Weight = 1 << 31
+	if _, err := c.Apply(t.Context(), want, keep); !errors.As(err, &fe) || fe.Field != "Services[0].Destinations[1].Weight" {
+		t.Errorf("Apply of a weight of 1<<31 that it would not set: %v", err)
+	}
+	want.Services[0].Destinations[1] = want.Services[0].Destinations[0]
+	if _, err := c.Apply(t.Context(), want, nil); !errors.As(err, &fe) || fe.Field != "Services[0].Destinations[1].Addr" {
+		t.Errorf("Apply of a destination that is there twice: %v", err)
+	}
+	must(t, c.Close())
+	if _, err := c.Apply(t.Context(), want, nil); !errors.As(err, &fe) {
+		t.Errorf("Apply on a closed client: %v, want what is wrong with the ruleset", err)
+	}
+	want.Services[0].Destinations = want.Services[0].Destinations[:1]
+	if _, err := c.Apply(t.Context(), want, nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Apply on a closed client: %v", err)
+	}
 }

@@ -54,7 +54,7 @@ func MaskBits(family Family, n int) netip.Addr {
 	var all netip.Addr
 	switch family {
 	case IPv4:
-		all = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		all = allOnes4
 	case IPv6:
 		all = allOnes6
 	}
@@ -65,7 +65,10 @@ func MaskBits(family Family, n int) netip.Addr {
 	return p.Addr()
 }
 
-var allOnes6 = netip.AddrFrom16([16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
+var (
+	allOnes4 = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	allOnes6 = netip.AddrFrom16([16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
+)
 
 // prefixBits returns the number of leading ones of an IPv6 mask, and whether no other bit is set.
 func prefixBits(mask netip.Addr) (int, bool) {
