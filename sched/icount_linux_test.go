@@ -12,14 +12,26 @@ import (
 )
 
 // requireICount skips a test that would take hours, unless LVS_ICOUNT=1 says that waiting takes no time here: in a machine
-// that counts instructions (bin/vm -icount).
+// that counts instructions (bin/vm -icount). Such a machine has one processor. What waits at the same time as others waits
+// for less of the kernel's own events: tests are parallel (go test -parallel 8; otherwise as many as there are processors).
 func requireICount(t *testing.T) {
 	t.Helper()
 	if os.Getenv("LVS_ICOUNT") != "1" {
 		t.Skip("waits for hours: run it in a machine that counts instructions, with LVS_ICOUNT=1")
 	}
 	nstest.RequireKernel(t)
-	pin(t)
+	t.Parallel()
+}
+
+// newLongDuel is newDuel for hours. Rates, which nobody looks at, are not estimated where that can be switched off: the
+// thread that does it wakes up 25 times a second.
+func newLongDuel(t *testing.T, kind setting, name string) *duel {
+	t.Helper()
+	x := newDuel(t, kind, name, 0, nil)
+	if nstest.KernelAtLeast(t, 6, 2) {
+		x.d.ns.SetSysctl(t, "net/ipv4/vs/run_estimation", "0")
+	}
+	return x
 }
 
 // until sleeps until a time after the start of a duel.
@@ -68,6 +80,7 @@ func TestIntegrationICountCacheExpiry(t *testing.T) {
 	// Events are at full ten seconds, and no difference of two of them is near an expiration.
 	for name, expiration := range map[string]time.Duration{"lblc": 1205 * time.Second, "lblcr": 305 * time.Second} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := &generator{Rand: random(seed, name), seen: make(map[connID]bool), heavy: 5, unit: 1, limited: 25}
 			g.setting.mark, g.setting.sloppy = true, true
 			g.name = name
@@ -75,7 +88,7 @@ func TestIntegrationICountCacheExpiry(t *testing.T) {
 				g.dests = append(g.dests, markAddr(i))
 				g.clients = append(g.clients, netip.AddrFrom4([4]byte{11, 0, 0, byte(i)}))
 			}
-			x := newDuel(t, g.setting, name, 0, nil)
+			x := newLongDuel(t, g.setting, name)
 			x.expiration(expiration)
 			fresh := 1
 			for ; fresh <= 8; fresh++ {
@@ -159,7 +172,8 @@ func TestIntegrationICountCacheTimer(t *testing.T) {
 	requireICount(t)
 	for _, name := range []string{"lblc", "lblcr"} {
 		t.Run(name, func(t *testing.T) {
-			x := newDuel(t, setting{mark: true, udp: true, ops: true}, name, 0, nil)
+			t.Parallel()
+			x := newLongDuel(t, setting{mark: true, udp: true, ops: true}, name)
 			x.expiration(100 * time.Second)
 			add := func(n int) {
 				t.Helper()
@@ -223,7 +237,8 @@ func TestIntegrationICountCacheLimits(t *testing.T) {
 	const limit = 24576
 	for _, name := range []string{"lblc", "lblcr"} {
 		t.Run(name, func(t *testing.T) {
-			x := newDuel(t, setting{mark: true, udp: true, ops: true}, name, 0, nil)
+			t.Parallel()
+			x := newLongDuel(t, setting{mark: true, udp: true, ops: true}, name)
 			play := func(events ...event) {
 				t.Helper()
 				if err := x.play(events); err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"github.com/golvs/lvs/internal/nstest"
@@ -25,6 +26,8 @@ import (
 	"github.com/golvs/lvs/ipvs/ipvstest"
 	"github.com/golvs/lvs/sched/sim"
 )
+
+var equateAddrs = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})
 
 // beacon is an address that no service has: a packet to it that has arrived says that all before it have.
 var beacon = netip.MustParseAddrPort("10.2.1.1:9")
@@ -48,7 +51,8 @@ type pair struct {
 
 	compared int
 	buf      [256]byte
-	log      []string
+	table    ipvs.Snapshot // of seen, whose memory is used again
+	log      []logged
 }
 
 func newPair(t testing.TB) *pair {
@@ -211,8 +215,19 @@ func (p *pair) now() time.Duration {
 	return now
 }
 
+// logged is an event, to be made a text of only if it is wanted.
+type logged struct {
+	at     time.Duration
+	format string
+	args   []any
+}
+
+func (l logged) String() string {
+	return fmt.Sprintf("%v ", l.at.Round(time.Millisecond)) + fmt.Sprintf(l.format, l.args...)
+}
+
 func (p *pair) logf(format string, args ...any) {
-	p.log = append(p.log, fmt.Sprintf("%v ", p.Now().Round(time.Millisecond))+fmt.Sprintf(format, args...))
+	p.log = append(p.log, logged{p.Now(), format, args})
 }
 
 // change makes a change in all directors, which must agree whether it is possible, and the kernels how they refuse it.
@@ -238,7 +253,11 @@ func errno(err error) syscall.Errno {
 
 func (p *pair) fail(format string, args ...any) {
 	p.t.Helper()
-	p.t.Fatalf("%s\nlast events:\n%s", fmt.Sprintf(format, args...), strings.Join(p.log[max(0, len(p.log)-40):], "\n"))
+	var last strings.Builder
+	for _, l := range p.log[max(0, len(p.log)-40):] {
+		fmt.Fprintf(&last, "%v\n", l)
+	}
+	p.t.Fatalf("%s\nlast events:\n%s", fmt.Sprintf(format, args...), &last)
 }
 
 // packet sends a packet to both.
@@ -249,11 +268,11 @@ func (p *pair) packet(packet sim.Packet, server netip.AddrPort) sim.Result {
 	if m := p.memory.Namespace("").Send(packet); m != r {
 		p.fail("%+v: the kernel in memory says %+v, the simulator %+v", packet, m, r)
 	}
-	what := fmt.Sprint(packet.TCP)
+	var what fmt.Stringer = packet.TCP
 	if packet.Protocol == sim.SCTP {
-		what = fmt.Sprint(packet.Chunk)
+		what = packet.Chunk
 	}
-	p.logf("%v %v>%v mark %d out %v %s %q: %v %v", packet.Protocol, packet.Client, packet.Virtual, packet.Mark, packet.Out, what, packet.Payload, r.Verdict, r.Dest)
+	p.logf("%v %v>%v mark %d out %v %v %q: %v %v", packet.Protocol, packet.Client, packet.Virtual, packet.Mark, packet.Out, what, packet.Payload, r.Verdict, r.Dest)
 	w := nstest.Packet{Src: packet.Client, Dst: packet.Virtual, Proto: uint8(packet.Protocol)}
 	if packet.Out {
 		w.Src, w.Dst = server, packet.Client
@@ -287,69 +306,6 @@ func (p *pair) tick() {
 	time.Sleep(20 * time.Millisecond)
 }
 
-// picture is what both directors must agree on.
-type picture struct {
-	Conns    []string
-	Dests    []string
-	Conns0   uint64 // connections counted so far
-	In, Out  uint64
-	InBytes  uint64
-	OutBytes uint64
-}
-
-func (p *pair) simulated() picture {
-	var v picture
-	for c := range p.Conns() {
-		v.Conns = append(v.Conns, fmt.Sprintf("%v %v %v %v %s %s %s", c.Protocol, c.Client, c.Virtual, c.Dest, c.State, c.Engine, c.Data))
-	}
-	for s := range p.Services() {
-		for d := range p.Dests(s.ID) {
-			v.Dests = append(v.Dests, fmt.Sprintf("%v %v weight %d: %d active, %d inactive, %d persistent", s.ID, d.Addr, d.Weight, d.Active, d.Inactive, d.Persistent))
-		}
-	}
-	slices.Sort(v.Conns)
-	slices.Sort(v.Dests)
-	n := p.Total().Counted
-	v.Conns0, v.In, v.Out, v.InBytes, v.OutBytes = n.Conns, n.InPackets, n.OutPackets, n.InBytes, n.OutBytes
-	return v
-}
-
-// seen is what a client reads of a kernel.
-func (p *pair) seen(client *ipvs.Client) picture {
-	p.t.Helper()
-	ctx := context.Background()
-	var v picture
-	for c, err := range client.Connections(ctx) {
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		v.Conns = append(v.Conns, fmt.Sprintf("%s %v %v %v %s %s %s", c.Protocol, c.Client, c.Virtual, c.Destination, c.State, c.PE, c.PEData))
-	}
-	services, err := client.Services(ctx)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for _, s := range services {
-		list, err := client.Destinations(ctx, s.ID)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		for _, d := range list {
-			v.Dests = append(v.Dests, fmt.Sprintf("%v %v weight %d: %d active, %d inactive, %d persistent", s.ID, d.Addr, d.Weight, d.Active, d.Inactive, d.Persistent))
-		}
-	}
-	stats, err := client.KernelStats(ctx)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for _, c := range stats.CPUs {
-		v.Conns0, v.In, v.Out, v.InBytes, v.OutBytes = v.Conns0+c.Connections, v.In+c.InPackets, v.Out+c.OutPackets, v.InBytes+c.InBytes, v.OutBytes+c.OutBytes
-	}
-	slices.Sort(v.Conns)
-	slices.Sort(v.Dests)
-	return v
-}
-
 // compare compares everything. The kernel has time for what it does a tick later, in a thread that may have to wait.
 func (p *pair) compare() {
 	p.t.Helper()
@@ -357,17 +313,17 @@ func (p *pair) compare() {
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		p.now()
 		want := p.seen(p.kernel)
-		diff := cmp.Diff(want, p.simulated())
-		if diff == "" {
+		simulated := p.simulated()
+		if want.equal(simulated) {
 			if p.compared++; p.compared%3 == 0 {
-				if diff := cmp.Diff(want, p.seen(p.copy)); diff != "" {
-					p.fail("the kernels differ (-kernel +memory):\n%s", diff)
+				if memory := p.seen(p.copy); !want.equal(memory) {
+					p.fail("the kernels differ (-kernel +memory):\n%s", cmp.Diff(want, memory, equateAddrs))
 				}
 			}
 			return
 		}
 		if time.Since(start) > time.Second {
-			p.fail("the directors differ (-kernel +simulator):\n%s", diff)
+			p.fail("the directors differ (-kernel +simulator):\n%s", cmp.Diff(want, simulated, equateAddrs))
 		}
 	}
 }
