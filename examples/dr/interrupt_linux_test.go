@@ -10,5 +10,5 @@ import (
 func TestIntegrationInterrupt(t *testing.T) {
 	nstest.RequireKernel(t)
 	ns := newMachine(t)
-	program.Interrupt(t, ns, 1, "start -role realserver -vip 192.0.2.10", "stop -role realserver -vip 192.0.2.10")
+	program.Interrupt(t, ns, "start -role realserver -vip 192.0.2.10", "stop -role realserver -vip 192.0.2.10")
 }

@@ -11,5 +11,5 @@ func TestIntegrationInterrupt(t *testing.T) {
 	nstest.RequireKernel(t)
 	ns := nstest.New(t)
 	ns.SetSysctl(t, "net/ipv4/conf/all/rp_filter", "1")
-	program.Interrupt(t, ns, 1, "start -role realserver -vip 192.0.2.10 -type gue -tun-port 5555", "stop -role realserver -vip 192.0.2.10")
+	program.Interrupt(t, ns, "start -role realserver -vip 192.0.2.10 -type gue -tun-port 5555", "stop -role realserver -vip 192.0.2.10")
 }

@@ -28,10 +28,15 @@ type Env struct {
 
 // Main runs a program and ends the process with the status that it returns. SIGINT and SIGTERM end the context.
 func Main(name string, run func(ctx context.Context, e *Env, args []string) int) {
+	e := Env{Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Kernel: os.Getenv("LVS_KERNEL")}
+	os.Exit(e.Run(run, os.Args[1:]))
+}
+
+// Run is Main without the end of the process.
+func (e *Env) Run(run func(ctx context.Context, e *Env, args []string) int, args []string) (status int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, &Env{Name: name, Stdout: os.Stdout, Stderr: os.Stderr, Kernel: os.Getenv("LVS_KERNEL")}, os.Args[1:])
-	stop()
-	os.Exit(status)
+	defer stop()
+	return run(ctx, e, args)
 }
 
 // Hold keeps the process from ending between two changes when its terminal or the reader of its output goes away: SIGHUP

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -102,8 +103,8 @@ func (s *Settings) Stop(ctx context.Context) (Action, error) {
 		Text: restorations(planned),
 		Do: func(ctx context.Context) error {
 			results, err := s.Host.Undo(ctx, journal)
-			for i, r := range results {
-				if i >= len(planned) || r.Outcome != planned[i].Outcome { // changed since
+			for _, r := range results {
+				if r.Outcome == sysctl.RestoreForeign && !slices.ContainsFunc(planned, func(p sysctl.Restored) bool { return p.Name == r.Name && p.Outcome == r.Outcome }) {
 					fmt.Fprintf(s.Out, "%s: %v\n", r.Name, r.Outcome)
 				}
 			}

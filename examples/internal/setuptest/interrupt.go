@@ -24,12 +24,28 @@ func (p Program) Command(t testing.TB, line string) *exec.Cmd {
 	return cmd
 }
 
-// Become runs the program instead of the tests in a process that Command is for.
+// Become runs the program instead of the tests in a process that Command is for. Given a file descriptor 3 it waits there
+// for a byte, or the end, whenever it has printed something.
 func (p Program) Become() {
-	if line, ok := os.LookupEnv(asProgram); ok {
-		os.Args = append([]string{p.Name}, strings.Fields(line)...)
-		setup.Main(p.Name, p.Main)
+	line, ok := os.LookupEnv(asProgram)
+	if !ok {
+		return
 	}
+	e := setup.Env{Name: p.Name, Stdout: stepwise{os.Stdout, os.NewFile(3, "steps")}, Stderr: os.Stderr, Kernel: os.Getenv("LVS_KERNEL")}
+	os.Exit(e.Run(p.Main, strings.Fields(line)))
+}
+
+type stepwise struct {
+	io.Writer
+	steps *os.File
+}
+
+func (s stepwise) Write(b []byte) (int, error) {
+	n, err := s.Writer.Write(b)
+	if len(b) > 0 {
+		_, _ = s.steps.Read(make([]byte, 1)) // there need not be any
+	}
+	return n, err
 }
 
 // File is a namespace that another process can be given.
@@ -38,46 +54,64 @@ type File interface {
 	File() *os.File
 }
 
-// process runs the program in a process of its own, which is sent a signal unless it has ended before. The namespace is that
-// at file descriptor 3. The time counts from the first output on, before which nothing is changed; a nil signal is none. It
-// returns the process's status, -1 if it was killed, and how long it took.
-func (p Program) process(t testing.TB, at File, line string, sig os.Signal, after time.Duration) (status int, took time.Duration, out string) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	cmd := p.Command(t, line+" -netns /proc/self/fd/3")
-	cmd.ExtraFiles = []*os.File{at.File()}
-	cmd.Stdout, cmd.Stderr = w, w
-	err = cmd.Start()
-	w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := make([]byte, 1)
-	if _, err := io.ReadFull(r, text); err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	if sig != nil {
-		timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(sig) }) // it may be over
-		defer timer.Stop()
-	}
-	rest, err := io.ReadAll(r)
-	took = time.Since(begin)
-	_ = cmd.Wait() // the status says it
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cmd.ProcessState.ExitCode(), took, string(append(text, rest...))
+// process is the program in a process of its own that waits whenever it has printed something.
+type process struct {
+	cmd           *exec.Cmd
+	output, steps *os.File
+	text          string
+	prints        int
 }
 
-// Interrupt ends start and stop at random moments, in processes of their own: by SIGINT, after which the machine is in the
-// old state or in the new one, as the exit status says, and by SIGKILL, after which stop brings it to the old state. Until
-// the end only those parameters are looked at that start changes.
-func (p Program) Interrupt(t testing.TB, at File, rounds int, start, stop string) {
+// process starts the program for a namespace.
+func (p Program) process(t testing.TB, at File, line string) *process {
+	t.Helper()
+	output, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd3, steps, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &process{cmd: p.Command(t, line+" -netns /proc/self/fd/4"), output: output, steps: steps}
+	c.cmd.ExtraFiles = []*os.File{fd3, at.File()}
+	c.cmd.Stdout, c.cmd.Stderr = stdout, stdout
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stdout.Close()
+	fd3.Close()
+	return c
+}
+
+// next waits until something is printed, and reports false at the end.
+func (c *process) next() bool {
+	b := make([]byte, 1<<16)
+	n, err := c.output.Read(b)
+	c.text += string(b[:n])
+	if err == nil {
+		c.prints++
+	}
+	return err == nil
+}
+
+// step lets the process go on until it prints something again.
+func (c *process) step() { _, _ = c.steps.Write([]byte{0}) }
+
+// end lets the process go on to its end and returns its status, -1 if it was killed.
+func (c *process) end() int {
+	c.steps.Close()
+	for c.next() {
+	}
+	c.output.Close()
+	_ = c.cmd.Wait() // the status says it
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// Interrupt ends start and stop, in processes of their own, at a random moment while each of the things is done that they
+// print: by SIGINT, after which the machine is in the old state or in the new one, as the exit status says, and by SIGKILL,
+// after which stop brings it to the old state. Until the end only those parameters are looked at that start changes.
+func (p Program) Interrupt(t testing.TB, at File, start, stop string) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -86,14 +120,23 @@ func (p Program) Interrupt(t testing.TB, at File, rounds int, start, stop string
 		p.Do(t, setup.ExitOK, at, strings.Fields(line)...)
 	}
 	states := map[string]State{stop: Read(t, at.Path())} // after each of them
-	end := states[stop]
-	length := make(map[string]time.Duration)
+	old := states[stop]
+	prints := make(map[string]int)
+	lengths := make(map[string]time.Duration) // of what is done after a print
 	for _, line := range []string{start, stop} {
-		status, took, out := p.process(t, at, line, nil, 0)
-		if status != setup.ExitOK {
-			t.Fatalf("%s %s: status %d\n%s", p.Name, line, status, out)
+		c := p.process(t, at, line)
+		var begin time.Time
+		for c.next() {
+			if begin.IsZero() {
+				begin = time.Now()
+			}
+			c.step()
 		}
-		if length[line] = took; line == start {
+		if status := c.end(); status != setup.ExitOK || c.prints == 0 {
+			t.Fatalf("%s %s: status %d\n%s", p.Name, line, status, c.text)
+		}
+		prints[line], lengths[line] = c.prints, time.Since(begin)/time.Duration(c.prints)
+		if line == start {
 			states[start] = Read(t, at.Path())
 		}
 	}
@@ -104,36 +147,35 @@ func (p Program) Interrupt(t testing.TB, at File, rounds int, start, stop string
 		}
 	}
 	states[start], states[stop] = states[start].only(parameters), states[stop].only(parameters)
-	look := func() State {
-		t.Helper()
-		return read(t, at.Path(), func(s State) error {
-			for _, name := range parameters {
-				s.parameter(name)
-			}
-			return nil
-		})
-	}
 	outcomes := make(map[string]int)
-	for range rounds {
-		for _, line := range []string{start, stop} {
-			for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
-				want := states[stop] // also after SIGKILL and stop
+	for _, line := range []string{start, stop} {
+		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+			for when := 1; when <= prints[line]; when++ {
 				if line == stop {
 					run(start)
 				}
-				part := random.Float64()
-				moment := time.Duration(part * part * float64(length[line])) // rather early than late: a process takes a while to end
-				status, _, out := p.process(t, at, line, sig, moment)
+				c := p.process(t, at, line)
+				for c.next() && c.prints < when {
+					c.step()
+				}
+				// At once, or while it is done.
+				moment := max(0, time.Duration((random.Float64()-0.3)*float64(lengths[line])))
+				if moment > 0 {
+					c.step()
+					time.Sleep(moment)
+				}
+				_ = c.cmd.Process.Signal(sig) // it may be over
+				status := c.end()
 				outcomes[fmt.Sprintf("%s, %v, status %d", strings.Fields(line)[0], sig, status)]++
-				switch {
-				case sig == syscall.SIGKILL:
+				want := states[stop] // also after SIGKILL and stop
+				if sig == syscall.SIGKILL {
 					run(stop)
-				case (line == start) == (status == setup.ExitOK):
+				} else if (line == start) == (status == setup.ExitOK) {
 					want = states[start]
 				}
-				if diff := want.Diff(look()); diff != nil {
-					t.Errorf("seed %d: %s %s: %v after %v, status %d: the machine is not as it should be:\n%s\n%s",
-						seed, p.Name, line, sig, moment, status, strings.Join(diff, "\n"), out)
+				if diff := want.Diff(read(t, at.Path(), parameters)); diff != nil {
+					t.Errorf("seed %d: %s %s: %v at print %d and %v, status %d: the machine is not as it should be:\n%s\n%s",
+						seed, p.Name, line, sig, when, moment, status, strings.Join(diff, "\n"), c.text)
 				}
 				if sig == syscall.SIGINT {
 					run(stop)
@@ -141,7 +183,7 @@ func (p Program) Interrupt(t testing.TB, at File, rounds int, start, stop string
 			}
 		}
 	}
-	if diff := end.Diff(Read(t, at.Path())); diff != nil {
+	if diff := old.Diff(Read(t, at.Path())); diff != nil {
 		t.Errorf("seed %d: at the end the machine is not as before:\n%s", seed, strings.Join(diff, "\n"))
 	}
 	t.Logf("%v", outcomes)

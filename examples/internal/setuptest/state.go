@@ -24,15 +24,22 @@ type State map[string]string
 // Read returns the state of a network namespace.
 func Read(t testing.TB, netns string) State {
 	t.Helper()
-	return read(t, netns, State.parameters)
+	return read(t, netns, nil)
 }
 
-// read returns the state with the parameters that a function reads in the namespace.
-func read(t testing.TB, netns string, parameters func(State) error) State {
+// read returns the state with these parameters, nil for all.
+func read(t testing.TB, netns string, parameters []string) State {
 	t.Helper()
 	s := make(State)
 	err := setup.Inside(netns, func() error {
-		return errors.Join(s.list("link show", "addr show", "route show table all", "rule show", "fou show"), parameters(s))
+		for _, name := range parameters {
+			s.parameter(name)
+		}
+		err := s.list("link show", "addr show", "route show table all", "rule show", "fou show")
+		if parameters == nil {
+			err = errors.Join(err, s.parameters())
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
