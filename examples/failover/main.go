@@ -30,6 +30,11 @@
 // the kernel sends a connection to the backup with its third packet from the client, and with every fiftieth after that
 // (net.ipv4.vs.sync_threshold); net.ipv4.vs.sync_refresh_period brings a backup that was away up to date sooner.
 //
+// The other director takes over within three to four advertisements: new connections work after 0.7 to 0.9 s by default and
+// after 3.0 to 3.2 s with -vrrp 2, as measured on Linux 6.1 and 6.12. What a client sent on an open connection meanwhile comes
+// when it sends that again, 0.2, 0.6, 1.4, 3 and 6.2 s after the first time: such a connection pauses for up to twice as long
+// as new ones and a little more, 1.5 s and 6.7 s, and nothing is lost.
+//
 // LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's; it has no devices, so that -dev does not go with it.
 package main
 
