@@ -303,25 +303,44 @@ func TestServeCompressed(t *testing.T) {
 	_, c := director(t)
 	s := startServer(t, client(c), 10*time.Second)
 	for accept, want := range map[string]bool{"gzip": true, "deflate, GZIP;q=0.5": true, "identity": false, "gzip;q=0": false, "": false} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Accept-Encoding", accept)
-		resp, err := http.DefaultTransport.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var body io.Reader = resp.Body
-		compressed := resp.Header.Get("Content-Encoding") == "gzip"
-		if compressed {
-			if body, err = gzip.NewReader(resp.Body); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := io.ReadAll(body)
-		if err := errors.Join(err, resp.Body.Close()); err != nil || compressed != want || !strings.Contains(string(text), "\nlvs_up 1\n") {
-			t.Errorf("Accept-Encoding %q: compressed: %v, want %v; %v\n%s", accept, compressed, want, err, text)
+		sent, compressed := s.fetch(t, accept)
+		if text := plain(t, sent, compressed); compressed != want || !strings.Contains(text, "\nlvs_up 1\n") {
+			t.Errorf("Accept-Encoding %q: compressed: %v, want %v\n%s", accept, compressed, want, text)
 		}
 	}
+}
+
+// fetch scrapes as a client that accepts these encodings, and returns what was sent.
+func (s *server) fetch(t *testing.T, accept string) (sent []byte, compressed bool) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept-Encoding", accept)
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err = io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %v", resp.StatusCode, err)
+	}
+	return sent, resp.Header.Get("Content-Encoding") == "gzip"
+}
+
+func plain(t *testing.T, sent []byte, compressed bool) string {
+	t.Helper()
+	if !compressed {
+		return string(sent)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
