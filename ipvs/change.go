@@ -139,15 +139,19 @@ func (c *Change) command() uint8 {
 // lastService is the service that the change before was about: many changes that follow one another are about the
 // destinations of one. Its zero value has none.
 type lastService struct {
-	given  ServiceID // as the change has it
-	known  bool
-	family Family
-	nest   []byte // names it in a request
+	given   ServiceID // as the change has it
+	known   bool
+	service ServiceID // in canonical form
+	family  Family
+
+	// What is made of it when it is first needed, see name.
+	named bool
+	nest  []byte // names the service in a request
 
 	// usual is the request that sets a destination of an IPv4 service by address: all but what differs from one to the
-	// next. It is there if complete is true.
-	usual    [usualSize]byte
-	complete bool
+	// next. It is this service's if complete is true; built says that only the service's part of it has to be replaced.
+	usual           [usualSize]byte
+	complete, built bool
 }
 
 // use checks the identity of a change's service.
@@ -160,15 +164,30 @@ func (l *lastService) use(id *ServiceID) error {
 	if err != nil {
 		return prefixField("ID", err)
 	}
-	l.given, l.known = *id, true
+	l.given, l.known, l.service = *id, true, c
 	l.family = c.AddrFamily()
-	l.nest = appendServiceID(l.nest[:0], c)
-	if l.complete = l.family == IPv4 && len(l.nest) == serviceIDSize; l.complete {
+	l.named = false
+	return nil
+}
+
+// name makes what names the service that is in use.
+func (l *lastService) name() {
+	if l.named {
+		return
+	}
+	l.named = true
+	l.nest = appendServiceID(l.nest[:0], l.service)
+	l.complete = l.family == IPv4 && len(l.nest) == serviceIDSize
+	switch {
+	case !l.complete:
+	case l.built:
+		copy(l.usual[nlmHdrLen+genlHdrLen:], l.nest)
+	default:
 		b := beginMessage(l.usual[:0], 0, flagRequest, 0, 0)
 		b = appendDestination(append(b, l.nest...), &Destination{}, netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
 		finishMessage(b, 0)
+		l.built = true
 	}
-	return nil
 }
 
 // usual returns whether the change sets a destination of the usual kind, all of whose fields are in their ranges: an IPv4
@@ -188,7 +207,10 @@ const (
 
 // appendUsual appends the whole request that makes a change, if that and its service are of the usual kind.
 func (l *lastService) appendUsual(b []byte, typ uint16, seq uint32, c *Change) ([]byte, bool) {
-	if !c.usual() || l.use(&c.Service.ID) != nil || !l.complete {
+	if !c.usual() || l.use(&c.Service.ID) != nil {
+		return b, false
+	}
+	if l.name(); !l.complete {
 		return b, false
 	}
 	b = extend(b, usualSize)
@@ -214,7 +236,7 @@ func (c *Change) check(last *lastService) error {
 		if err := last.use(&c.Service.ID); err != nil {
 			return err
 		}
-		if last.complete && c.usual() {
+		if last.family == IPv4 && c.usual() {
 			return nil
 		}
 		_, err := c.Destination.checked(last.family)
@@ -259,6 +281,7 @@ func (c *Change) appendRequest(b []byte, last *lastService) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
+		last.name()
 		return appendDestination(append(b, last.nest...), &c.Destination, addr), nil
 	case DestinationDelete:
 		if err := last.use(&c.Service.ID); err != nil {
@@ -268,6 +291,7 @@ func (c *Change) appendRequest(b []byte, last *lastService) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
+		last.name()
 		return appendDestinationID(append(b, last.nest...), addr), nil
 	case TimeoutsSet:
 		s, err := c.Timeouts.seconds()

@@ -109,9 +109,9 @@ func (s Service) canonical(adding bool) (Service, error) {
 	family := id.AddrFamily()
 	switch m := s.Netmask; {
 	case !m.IsValid() && family == IPv4:
-		s.Netmask = MaskBits(IPv4, 32)
+		s.Netmask = allOnes4
 	case !m.IsValid():
-		s.Netmask = MaskBits(IPv6, 128)
+		s.Netmask = allOnes6
 	case m.Zone() != "":
 		return s, fieldErrorf("Netmask", "%v has a zone", m)
 	case family == IPv4 && !m.Is4(), family == IPv6 && !m.Is6():
