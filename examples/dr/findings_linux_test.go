@@ -42,7 +42,7 @@ func TestIntegrationFindings(t *testing.T) {
 		"no suppression": {
 			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
 			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "1") },
-			server, "! answered",
+			server, `: "dr start -role realserver" sets what is needed`,
 		},
 		"no suppression, seen from the director": {
 			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_ignore", "0") },
@@ -52,11 +52,11 @@ func TestIntegrationFindings(t *testing.T) {
 		"suppression of announcements only": {
 			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "0") },
 			func() { l.Real[0].SetSysctl(t, "net/ipv4/conf/all/arp_announce", "2") },
-			server, "! announced",
+			server, `: "dr start -role realserver" sets what is needed`,
 		},
 		"no VIP on the real server": {
 			func() { l.Real[0].DeleteAddr(t, "lo", vip) }, func() { l.Real[0].AddAddr(t, "lo", vip) },
-			server, "! not bound",
+			server, `: "dr start -role realserver" binds it`,
 		},
 		"no VIP on the director": {
 			func() { l.Director.DeleteAddr(t, "eth0", vip) }, func() { l.Director.AddAddr(t, "eth0", vip) },

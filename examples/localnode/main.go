@@ -5,14 +5,14 @@
 //	localnode start -watch -vip 192.0.2.10 -real 192.0.2.2,192.0.2.3  sorry server, until interrupted
 //	localnode start -share 2 -vip 192.0.2.10 -real 192.0.2.2=3        a member with weight 2
 //	localnode start -spill 100 -vip 192.0.2.10 -real 192.0.2.2        serves up to 100 connections, and spills the others
-//	localnode status -vip 192.0.2.10 -real 192.0.2.2                  shows it and says what is wrong
+//	localnode status -share 2 -vip 192.0.2.10 -real 192.0.2.2=3       shows that and says what is wrong; the others likewise
 //	localnode stop -vip 192.0.2.10                                    takes it back
 //
 // The kernel knows no sorry server. It is a destination with weight 0, which is raised when no other one has a weight any
 // more: -watch does that, whoever changes the others' weights, and ends with the table as it is. (To start it again sets the
 // weights that -real names, those that somebody has lowered meanwhile too.) With -page it also answers HTTP requests on the
-// virtual address itself, with status 503 and the page; if the port is taken, nothing is changed. Persistent clients would stay with the sorry server afterwards;
-// program healthcheck takes care of that, and checks the servers as well.
+// virtual address itself, with status 503 and the page; if the port is taken, nothing is changed. Persistent clients would
+// stay with the sorry server afterwards; program healthcheck takes care of that, and checks the servers as well.
 //
 // The local node is the address 127.0.0.1 or ::1. Packets for it are handed to this machine's own programs as they are, so
 // that one has to serve the virtual address, or every address, on the port of the service.
@@ -47,7 +47,7 @@ const usage = `usage: localnode [start|stop|status] [flags]
 Without a verb a demonstration runs on an in-memory kernel.
 
   start    sets up the virtual service with its real servers and the local node; again: changes what differs
-  stop     removes the service
+  stop     removes the service, and the VIP from the device to which start has bound it
   status   shows how things are, what is wrong, and how to mend it
 
 "localnode VERB -h" shows the flags of a verb.
@@ -75,14 +75,18 @@ type options struct {
 func (o *options) flags(verb string) *flag.FlagSet {
 	*o = options{port: 80, protocol: ipvs.TCP, forward: ipvs.Route}
 	fs := flag.NewFlagSet("localnode "+verb, flag.ContinueOnError)
+	device := "`device` that holds the VIP; without it the VIP is left to others"
+	if verb == "stop" {
+		device = "`device` that start was given: not needed, and another one is an error"
+	}
 	setup.AddrVar(fs, &o.vip, "vip", "virtual IP `address` (required)")
 	setup.PortVar(fs, &o.port, "port", "`port` of the service (default 80)")
 	setup.ProtocolVar(fs, &o.protocol, "proto", "`protocol`: tcp, udp or sctp (default tcp)")
-	fs.StringVar(&o.device, "dev", "", "`device` that holds the VIP; without it the VIP is left to others")
+	fs.StringVar(&o.device, "dev", "", device)
 	fs.StringVar(&o.netns, "netns", "", "network namespace, a `name` or a path; default this one")
 	if verb != "stop" {
 		fs.Var(&o.real, "real", "the other `servers`, separated by commas: ADDRESS or ADDRESS=WEIGHT; may be repeated")
-		fs.Func("method", "how they are reached: Masq, Route or Tunnel (default Route)", func(s string) (err error) {
+		fs.Func("method", "`method` by which they are reached: Masq, Route or Tunnel (default Route)", func(s string) (err error) {
 			o.forward, err = ipvs.ParseForwardMethod(s)
 			if err == nil && o.forward > ipvs.Route || o.forward == ipvs.LocalNode {
 				err = fmt.Errorf("method %q is none of Masq, Route and Tunnel", s)

@@ -4,7 +4,7 @@
 //	nat                                                                    a demonstration, no root and no IPVS needed
 //	nat start -vip 192.0.2.10 -dev eth0 -real 10.0.0.2:8080,10.0.0.3=2     sets up this director
 //	nat status -vip 192.0.2.10 -dev eth0 -real 10.0.0.2:8080,10.0.0.3=2    shows it and says what is wrong; -watch goes on
-//	nat stop -vip 192.0.2.10 -dev eth0                                     takes it back
+//	nat stop -vip 192.0.2.10                                               takes it back
 //	nat start -role realserver -gw 10.0.0.1                                sets up this real server; status, stop likewise
 //
 // The answers have to pass the director. So it forwards IP packets, which start switches on, and the real servers' way to
@@ -14,7 +14,10 @@
 // name that as -clients: they would answer directly otherwise; a director whose -dev is there sends no ICMP redirects then.
 // Tell a real server's status by -port which port it serves.
 //
-// The settings stay as long as another service with masquerading is in the table, and stop brings back what start changed.
+// The settings stay as long as another service with masquerading is in the table.
+//
+// What start does it records below /run/lvs first. So stop needs no flags but those that say which service is meant, also
+// after a start that was killed half-way; what another service of the machine needs as well stays until that is stopped.
 //
 // With -n start and stop show what they would do. LVS_KERNEL=memory:FILE uses an in-memory kernel that keeps its state
 // in FILE instead of the host's, so that the table can be tried without root; it has no devices, and neither -dev nor the
@@ -42,7 +45,8 @@ Without a verb a demonstration runs on an in-memory kernel.
   start    director: sets up the virtual service and its real servers, switches forwarding on, and binds the VIP;
            again: changes what differs
            realserver: makes the director the gateway to the clients
-  stop     takes that back
+  stop     takes back what start did, and recorded: -vip is enough, with -port and -proto if start had them,
+           or -role realserver
   status   shows how things are, what is wrong, and how to mend it; with -watch it goes on
 
 "nat VERB -h" shows the flags of a verb.
@@ -145,7 +149,10 @@ func (g *gateway) realServer(m *setup.Machine) []setup.Part {
 			r, err := setup.Lookup(m.NetNS, g.addr)
 			switch {
 			case err != nil:
-				return setup.Look{Findings: []setup.Finding{{Problem: fmt.Sprintf("the gateway cannot be reached: %v", err)}}}, nil
+				return setup.Look{Findings: []setup.Finding{{
+					Problem: fmt.Sprintf("the gateway cannot be reached: %v", err),
+					Mend:    "give this machine an address in the network where the director has that one",
+				}}}, nil
 			case r.Gateway.IsValid() && r.Gateway != g.addr:
 				return setup.Look{Findings: []setup.Finding{{
 					Problem: fmt.Sprintf("%v is not on a network of this machine but behind %v", g.addr, r.Gateway),

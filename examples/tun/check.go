@@ -47,7 +47,7 @@ func (t *tunnel) ways(m *setup.Machine) setup.Part {
 		for _, s := range m.Real {
 			r, mtu, err := m.Way(ctx, s.Addr)
 			if err != nil {
-				l.Findings = append(l.Findings, setup.Finding{Problem: err.Error()})
+				l.Findings = append(l.Findings, setup.Finding{Problem: err.Error(), Mend: "this machine needs a route to it"})
 				continue
 			}
 			if r.Source == m.VIP {

@@ -29,10 +29,12 @@ func TestIntegrationFindings(t *testing.T) {
 	l.Do(t, setup.ExitOK, rs, verb("status", server)...)
 	rs.SetSysctl(t, "net/ipv4/conf/tunl0/rp_filter", "1")
 	expect(rs, server, "! return path filtered on tunl0")
+	expect(rs, server, `: "tun start -role realserver" sets what is needed`)
 	l.Do(t, setup.ExitOK, rs, verb("start", server)...)
 	l.Do(t, setup.ExitOK, rs, verb("status", server)...)
 	rs.Down(t, "tunl0")
 	expect(rs, server, "! device down on tunl0")
+	expect(rs, server, `: "ip link set tunl0 up"`)
 	l.Do(t, setup.ExitOK, rs, verb("start", server)...)
 	l.Do(t, setup.ExitOK, rs, verb("status", server)...)
 

@@ -4,7 +4,7 @@
 //	tun                                                                   a demonstration, no root and no IPVS needed
 //	tun start -vip 192.0.2.10 -dev eth0 -real 10.1.0.2,10.2.0.2=2         sets up this director
 //	tun status -vip 192.0.2.10 -dev eth0 -real 10.1.0.2,10.2.0.2=2        shows it and says what is wrong; -watch goes on
-//	tun stop -vip 192.0.2.10 -dev eth0                                    takes it back
+//	tun stop -vip 192.0.2.10                                              takes it back
 //	tun start -role realserver -vip 192.0.2.10                            sets up this real server; status, stop likewise
 //
 // The packets are wrapped as -type says, on the director and on the real servers: ipip, or gue, for which both have to have
@@ -16,6 +16,9 @@
 // All that is set, the device first and the address last, and stop brings back exactly what start has changed.
 //
 // The wrapping takes room: status says how much, and what to do if the clients are not told.
+//
+// What start does it records below /run/lvs first. So stop needs no flags but those that say which service is meant, also
+// after a start that was killed half-way; what another service of the machine needs as well stays until that is stopped.
 //
 // With -n start and stop show what they would do. LVS_KERNEL=memory:FILE uses an in-memory kernel that keeps its state
 // in FILE instead of the host's, so that the table can be tried without root; it has no devices, and neither -dev nor the
@@ -41,7 +44,7 @@ Without a verb a demonstration runs on an in-memory kernel.
 
   start    director: sets up the virtual service and its real servers, and binds the VIP; again: changes what differs
            realserver: makes the device that unwraps the packets, suppresses ARP and binds the VIP
-  stop     takes that back
+  stop     takes back what start did, and recorded: -vip is enough, with -port and -proto if start had them, and -role
   status   shows how things are, what is wrong, and how to mend it; with -watch it goes on
 
 "tun VERB -h" shows the flags of a verb.
@@ -107,7 +110,7 @@ func (t *tunnel) realServer(m *setup.Machine) []setup.Part {
 	if m.VIP.Is6() && t.rip.Is4() {
 		s.TunnelAddress = t.rip
 	}
-	return []setup.Part{m.Serves(m.VIP), t.segments(m), &setup.Addresses{Host: m.ARP, Setup: s}}
+	return []setup.Part{m.Serves(m.VIP), t.segments(m), &setup.Addresses{Host: m.ARP, Program: m.Program, Setup: s}}
 }
 
 // outer returns an address of the family of the wrapped packets.

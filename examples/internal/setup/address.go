@@ -16,8 +16,9 @@ import (
 
 // Addresses is the part of a real server that package arp has: ARP suppression, decapsulation, and the virtual addresses.
 type Addresses struct {
-	Host  *arp.Host
-	Setup arp.Setup
+	Host    *arp.Host
+	Program string // its name, for advice
+	Setup   arp.Setup
 }
 
 // Start plans the set-up. It cannot be taken back without what earlier runs did for the same address, so it belongs at the
@@ -68,16 +69,46 @@ func (a *Addresses) Check(ctx context.Context) (Look, error) {
 	problems := s.Problems
 	s.Problems = nil
 	l.Text = s.String()
+	plan, err := a.Host.Plan(ctx, a.Setup)
+	starts := err == nil && !plan.Empty() // else start would not change anything
 	has4 := slices.ContainsFunc(a.Setup.VIPs, netip.Addr.Is4)
 	for _, p := range problems {
 		if p.Kind == arp.ReturnFiltered && !has4 {
 			continue // IPv6 packets are not filtered
 		}
 		if !p.VIP.IsValid() || slices.Contains(a.Setup.VIPs, p.VIP) {
-			l.Findings = append(l.Findings, Finding{Problem: p.String()})
+			l.Findings = append(l.Findings, Finding{p.String(), a.mend(p, s.VIPs, starts)})
 		}
 	}
 	return l, nil
+}
+
+// mend says what to do about a problem, given what is bound and whether start would change anything.
+func (a *Addresses) mend(p arp.Problem, bound []arp.VIPStatus, starts bool) string {
+	start := fmt.Sprintf("%q", a.Program+" start -role "+RoleRealServer)
+	prefix := p.VIP.String()
+	if i := slices.IndexFunc(bound, func(v arp.VIPStatus) bool { return v.Address.Addr() == p.VIP && v.Address.Device == p.Device }); i >= 0 {
+		prefix = bound[i].Address.Prefix.String()
+	}
+	switch p.Kind {
+	case arp.NotBound:
+		return start + " binds it"
+	case arp.WrongMask, arp.WrongDevice:
+		return fmt.Sprintf("\"ip address delete %s dev %s\", and then %s binds it as it should be", prefix, p.Device, start)
+	case arp.BoundTwice:
+		return "take it from all but one of them by \"ip address delete\""
+	case arp.NotInUse:
+		return "find out which other machine answers for it, and suppress or remove it there"
+	case arp.DeviceDown:
+		return fmt.Sprintf("\"ip link set %s up\"", p.Device)
+	case arp.Proxied:
+		return "set that to 0, unless it is needed"
+	case arp.Answered, arp.Announced, arp.ReturnFiltered:
+		if starts {
+			return start + " sets what is needed"
+		}
+	}
+	return ""
 }
 
 // VIP is the part of a director that holds the virtual address on a network card, where it answers ARP for it. What binds
@@ -192,7 +223,7 @@ func (v *VIP) Check(ctx context.Context) (Look, error) {
 		l.Notes = append(l.Notes, "nobody was asked who else answers for the address: that needs CAP_NET_RAW")
 	case errors.Is(err, arp.ErrNoNeighbours), errors.Is(err, arp.ErrNoHardwareAddress):
 	case err != nil:
-		l.Findings = append(l.Findings, Finding{Problem: fmt.Sprintf("nobody can be asked for %v: %v", v.Addr, err)})
+		l.Findings = append(l.Findings, Finding{fmt.Sprintf("nobody can be asked for %v: %v", v.Addr, err), fmt.Sprintf("see to it that %s is up and connected", v.Device)})
 	}
 	for _, r := range replies {
 		l.Findings = append(l.Findings, Finding{

@@ -195,7 +195,7 @@ func (g *Gateway) Check(context.Context) (Look, error) {
 			case err != nil:
 				l.Findings = append(l.Findings, Finding{fmt.Sprintf("clients such as %v cannot be answered: %v", a, err), mend})
 			case r.Local:
-				l.Findings = append(l.Findings, Finding{Problem: fmt.Sprintf("%v, which is among the clients, is an address of this machine", a)})
+				l.Findings = append(l.Findings, Finding{fmt.Sprintf("%v, which is among the clients, is an address of this machine", a), "name the networks of the clients by -clients"})
 			case r.Gateway != g.Gateway:
 				by := "directly"
 				if r.Gateway.IsValid() {

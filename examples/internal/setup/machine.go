@@ -57,7 +57,7 @@ func (m *Machine) Neighbours() Part {
 			r, err := Lookup(m.NetNS, s.Addr)
 			switch {
 			case err != nil:
-				l.Findings = append(l.Findings, Finding{Problem: err.Error()})
+				l.Findings = append(l.Findings, Finding{err.Error(), "give this machine an address in its network"})
 			case r.Gateway.IsValid():
 				l.Findings = append(l.Findings, Finding{
 					fmt.Sprintf("%v is behind the gateway %v, and direct routing needs it on a network of this machine", s.Addr, r.Gateway),

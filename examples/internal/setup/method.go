@@ -123,6 +123,9 @@ func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 	if m.Flags != nil {
 		m.Flags(fs)
 	}
+	if verb == "stop" {
+		recorded(fs)
+	}
 	fs.VisitAll(func(f *flag.Flag) {
 		switch {
 		case slices.Contains(m.directorOnly(), f.Name):
@@ -132,6 +135,23 @@ func (m *Method) flags(program, verb string) (*Options, *flag.FlagSet) {
 		}
 	})
 	return o, fs
+}
+
+// recorded changes the help of those flags of stop that start has recorded, or that do not matter any more.
+func recorded(fs *flag.FlagSet) {
+	fs.VisitAll(func(f *flag.Flag) {
+		name, _ := flag.UnquoteUsage(f)
+		if name != "" {
+			name = "`" + name + "` "
+		}
+		switch f.Name {
+		case "role", "vip", "port", "proto", "netns", "n":
+		case "dev", "gw":
+			f.Usage = name + "that start was given: not needed, and another one is an error"
+		default:
+			f.Usage = name + "as for start: not needed, and not looked at"
+		}
+	})
 }
 
 func (m *Method) directorOnly() []string {
