@@ -259,8 +259,12 @@ func (d *director) show(ctx context.Context, state string) error {
 func (d *director) check(ctx context.Context) error {
 	j := d.journal()
 	r, err := j.read()
-	if err != nil || !r.Refused && !r.Active {
-		return err
+	if err != nil { // nothing is known, and a director is better than none
+		fmt.Fprintln(d.err, "failover: warning:", err)
+		return nil
+	}
+	if !r.Refused && !r.Active {
+		return nil
 	}
 	if r.Active && d.network != nil {
 		if here, err := d.here(ctx); err != nil || len(here) < len(d.vips) {

@@ -3,13 +3,15 @@
 // somebody else answers for the address, announces it, switches the synchronisation of connections between master and
 // backup, and applies the rules on both machines, so that established connections go on after a failover.
 //
+//	ipvsadm -S -n > /etc/lvs/rules                                         writes the rules, once they are as they should be
 //	failover keepalived -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules    prints a keepalived.conf for these flags
 //	failover status -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules        shows this director and says what is wrong
 //	failover master -vip 192.0.2.10 -dev eth0 -rules /etc/lvs/rules -n     shows what becoming active would do
 //
 // Keepalived calls the verbs notify, with the words INSTANCE, NAME, STATE and PRIORITY after the flags, and check. The file
-// keepalived.conf beside this program is what the first command prints. Both directors have the same file but for
-// router_id and priority, the same rules (as ipvsadm -S -n writes them), and this program in /usr/local/sbin:
+// keepalived.conf beside this program is what the second command prints if it is given -split-brain refuse and
+// -log /var/log/lvs-failover.log besides. Both directors have the same file but for router_id and priority (-router-id,
+// -priority), the same rules, and this program in /usr/local/sbin:
 //
 //	CGO_ENABLED=0 go build -o /usr/local/sbin/failover ./examples/failover
 //
@@ -110,14 +112,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 	d := director{options: o, born: p.born, network: p.network, out: p.Stdout}
 	if o.log != "" && verb != "status" && !o.dryRun { // those do nothing, and answer who asks
 		f, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
+		switch {
+		case err == nil:
+			defer func() { _ = f.Close() }()
+			log := newLog(f, fmt.Sprintf("failover %s[%d]: ", o.name, os.Getpid()))
+			d.out = log
+			if verb != "check" { // that fails every second
+				e.Stderr = log
+			}
+		case verb == "notify" || verb == "check": // a director without a log is better than none
+			fmt.Fprintln(e.Stderr, "failover: warning:", err)
+		default:
 			return p.Report(err)
-		}
-		defer func() { _ = f.Close() }()
-		log := newLog(f, fmt.Sprintf("failover %s[%d]: ", o.name, os.Getpid()))
-		d.out = log
-		if verb != "check" { // that fails every second
-			e.Stderr = log
 		}
 	}
 	d.err = e.Stderr
@@ -145,13 +151,15 @@ func (p *program) act(ctx context.Context, d *director) error {
 	if d.verb == "check" {
 		return d.check(ctx)
 	}
-	var err error
-	if d.rules, err = readRules(ctx, d.rulesFile); err != nil {
-		return err
+	// Keepalived has moved the address already: without the rules the services stay as they are, and the rest is done.
+	rules, unread := readRules(ctx, d.rulesFile)
+	if unread != nil && (d.verb != "notify" || d.dryRun) {
+		return unread
 	}
+	d.rules = rules
 	c, done, err := ipvstest.Dial(ctx, p.Kernel, &ipvs.Config{NetNS: d.netns, Timeout: 10 * time.Second})
 	if err != nil {
-		return err
+		return errors.Join(unread, err)
 	}
 	d.client = c
 	if d.verb == "status" {
@@ -159,5 +167,5 @@ func (p *program) act(ctx context.Context, d *director) error {
 	} else {
 		err = d.become(ctx, d.state)
 	}
-	return errors.Join(err, done())
+	return errors.Join(unread, err, done())
 }

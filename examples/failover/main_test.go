@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -666,6 +667,36 @@ func TestBrokenRecord(t *testing.T) {
 	}
 	if status, out, errs := run(t, kernel, append([]string{"status"}, flags...)...); status != setup.ExitOK || !strings.HasPrefix(out, "MASTER since") {
 		t.Errorf("status %d, %q, %q", status, out, errs)
+	}
+}
+
+// What keepalived calls does what it can: without a log, with rules that it cannot read, and with a record that was cut off.
+func TestMakesDo(t *testing.T) {
+	dir := t.TempDir()
+	kernel, log := "memory:"+filepath.Join(dir, "kernel"), filepath.Join(dir, "nosuch", "log")
+	flags := []string{"-vip", "192.0.2.10", "-sync-dev", "lo", "-rules", rulesFile(t, rules)}
+	master := []string{"INSTANCE", "lvs", "MASTER"}
+	status, out, errs := run(t, kernel, slices.Concat([]string{"notify", "-log", log}, flags, master)...)
+	if status != setup.ExitOK || !strings.Contains(out, "add service") || !strings.Contains(errs, "warning") {
+		t.Errorf("without a log: status %d, %q, %q", status, out, errs)
+	}
+	if status, out, errs := run(t, kernel, "check", "-vip", "192.0.2.10", "-log", log); status != setup.ExitOK || !strings.Contains(errs, "warning") {
+		t.Errorf("a check without a log: status %d, %q, %q", status, out, errs)
+	}
+	if status, _, errs := run(t, kernel, slices.Concat([]string{"backup", "-log", log}, flags)...); status != setup.ExitError || !strings.Contains(errs, "nosuch") {
+		t.Errorf("by hand: status %d, %q", status, errs)
+	}
+	flags[5] = rulesFile(t, "-Q\n")
+	backup := []string{"INSTANCE", "lvs", "BACKUP"}
+	status, out, errs = run(t, kernel, slices.Concat([]string{"notify"}, flags, backup)...)
+	if want := "BACKUP\nstop daemon master\nstart daemon backup on lo syncid 1\n"; status != setup.ExitError || out != want || !strings.Contains(errs, "line 1") {
+		t.Errorf("with bad rules: status %d, %q, %q", status, out, errs)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "failover-lvs.json"), []byte(`{"state": "MAS`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, errs := run(t, kernel, "check", "-vip", "192.0.2.10"); status != setup.ExitOK || !strings.Contains(errs, "warning") {
+		t.Errorf("a check with a broken record: status %d, %q", status, errs)
 	}
 }
 
