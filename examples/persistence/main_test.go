@@ -183,6 +183,10 @@ func TestJSON(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	out.Reset()
+	if err := setup.Status(t.Context(), &out, []setup.Part{o.services(client)}, false); err != nil || strings.Count(out.String(), "Prot") != 1 || strings.Count(out.String(), "persistent 90") != 3 {
+		t.Errorf("%v\n%s", err, &out)
+	}
+	out.Reset()
 	if err := setup.Status(t.Context(), &out, []setup.Part{o.services(client), o.affinity(client)}, true); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
@@ -50,21 +51,25 @@ func (o *options) services(c *ipvs.Client) setup.Checks {
 	return func(ctx context.Context) (setup.Look, error) {
 		list := []service{}
 		all := setup.Look{Name: "table"}
+		var shown ipvsadm.Table
 		for _, t := range o.tables(c) {
 			l, err := t.Check(ctx)
 			if err != nil {
 				return all, err
 			}
-			all.Text += l.Text
 			all.Findings, all.Notes = append(all.Findings, l.Findings...), append(all.Notes, l.Notes...)
 			if table, ok := l.Value.(ipvsadm.Table); ok {
+				shown.Services = append(shown.Services, table.Services...)
 				for _, s := range table.Services {
 					list = append(list, service{ServiceStatus: s.ServiceStatus, Seconds: seconds(s.Service.Timeout), Destinations: s.Destinations})
 				}
 			}
 		}
 		all.Value = map[string]any{"services": list}
-		return all, nil
+		var text strings.Builder
+		err := ipvsadm.Listing{}.WriteTable(ctx, &text, shown, nil)
+		all.Text = text.String()
+		return all, err
 	}
 }
 
