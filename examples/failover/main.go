@@ -33,7 +33,7 @@
 // (net.ipv4.vs.sync_threshold); net.ipv4.vs.sync_refresh_period brings a backup that was away up to date sooner.
 //
 // The other director takes over within three to four advertisements: new connections work after 0.7 to 0.9 s by default and
-// after 3.0 to 3.2 s with -vrrp 2, as measured on Linux 6.1 and 6.12. What a client sent on an open connection meanwhile comes
+// after 2.9 to 3.2 s with -vrrp 2, as measured on Linux 6.1 and 6.12. What a client sent on an open connection meanwhile comes
 // when it sends that again, 0.2, 0.6, 1.4, 3 and 6.2 s after the first time: such a connection pauses for up to twice as long
 // as new ones and a little more, 1.5 s and 6.7 s, and nothing is lost.
 //

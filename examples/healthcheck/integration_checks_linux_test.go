@@ -182,14 +182,14 @@ func TestIntegrationChecks(t *testing.T) {
 	for n, k := range kinds {
 		programs[n] = k.serve(0)
 	}
-	up(3 * time.Second)
+	up(6 * time.Second)
 
 	mac := lab.RealServers[0].NS.Link(t, "eth0").MAC
 	died = time.Now()
 	lab.Director.AddNeighbor(t, "eth1", lab.RealServers[0].Addr, net.HardwareAddr{2, 0, 0, 0, 0, 99})
 	down("the machine is gone", died)
 	lab.Director.AddNeighbor(t, "eth1", lab.RealServers[0].Addr, mac)
-	up(3 * time.Second)
+	up(6 * time.Second)
 	p.stop()
 	for _, want := range []string{"check=\"udp 10.0.2.11:514\" error=\"no answer within 700ms\"", "connection refused", "exit status 1", "no answer within 1s"} {
 		if !strings.Contains(p.log.String(), want) {

@@ -582,14 +582,14 @@ func testThrough(t *testing.T, ipv6 bool) {
 		}
 	}
 	spoil()
-	for end := time.Now().Add(3 * time.Second); len(marks(t, d.client)) == 0 || lab.Director.Sysctl(t, key) != while; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); len(marks(t, d.client)) == 0 || lab.Director.Sysctl(t, key) != while; time.Sleep(10 * time.Millisecond) {
 		if w := d.weights(id)[real(1)]; w != 1 || time.Now().After(end) {
 			t.Fatalf("rs1 has weight %d, the services of marks are %v, accept_local is %s", w, marks(t, d.client), lab.Director.Sysctl(t, key))
 		}
 	}
 	backends[1].bad.Store(true)
 	spoil()
-	d.await(id, real(1), 0, 3*time.Second)
+	d.await(id, real(1), 0, 5*time.Second)
 	if s := p.log.String(); !strings.Contains(s, "check does not count") || strings.Count(s, "server down") != 2 {
 		t.Errorf("the log:\n%s", s)
 	}
