@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"image/color"
+	"math"
 	"regexp"
 	"strconv"
 
@@ -30,12 +31,23 @@ var palette = []color.RGBA{
 var (
 	ink  = color.RGBA{51, 51, 51, 255}
 	rule = color.RGBA{225, 225, 225, 255}
+	pale = color.RGBA{190, 190, 190, 255}
 )
 
-// colour returns the colour of the nth thing as HTML has it.
+// nobody is the number of things that have no colour of their own.
+const nobody = -1
+
+// colour returns the background of the nth thing in a key as HTML has it. Where the colours begin anew the lines are broken.
 func colour(n int) template.CSS {
-	c := palette[n%len(palette)]
-	return template.CSS(fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B))
+	c := pale
+	if n != nobody {
+		c = palette[n%len(palette)]
+	}
+	text := fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B)
+	if n >= len(palette) {
+		text = fmt.Sprintf("repeating-linear-gradient(90deg,%s 0 .35em,transparent .35em .5em)", text)
+	}
+	return template.CSS(text)
 }
 
 // newChart returns an empty picture.
@@ -66,7 +78,13 @@ func line(p *plot.Plot, n int, points plotter.XYs, dashed bool) error {
 	if err != nil {
 		return err
 	}
-	l.Color, l.Width = palette[n%len(palette)], 1.6
+	l.Color, l.Width = pale, 0.8
+	if n != nobody {
+		l.Color, l.Width = palette[n%len(palette)], 1.6
+	}
+	if n >= len(palette) {
+		l.Dashes = []vg.Length{7, 2}
+	}
 	if dashed {
 		l.Dashes, l.Width, l.StepStyle = []vg.Length{4, 3}, 1, plotter.PostStep
 	}
@@ -91,7 +109,7 @@ func (m *marks) Plot(c draw.Canvas, p *plot.Plot) {
 		if x < c.Min.X || x > c.Max.X {
 			continue
 		}
-		c.StrokeLine2(draw.LineStyle{Color: ink, Width: 0.7, Dashes: []vg.Length{1.5, 2}}, x, c.Min.Y, x, c.Max.Y-11)
+		c.StrokeLine2(draw.LineStyle{Color: ink, Width: 0.7, Dashes: []vg.Length{1.5, 2}}, x, c.Min.Y, x, c.Max.Y-13)
 		c.FillText(style, vg.Point{X: x, Y: c.Max.Y}, letter(i))
 	}
 }
@@ -156,6 +174,9 @@ func bars(names []string, series [][]float64, colours func(group, series int) co
 	p.NominalX(names...)
 	p.X.Min, p.X.Max = -0.6, float64(len(names))-0.4
 	p.X.Tick.Length, p.X.Width, p.X.Padding = 0, 0.5, 3
+	if len(names) > 8 { // or they would touch
+		p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = math.Pi/4, draw.XRight, draw.YTop
+	}
 	p.Y.Tick.Marker = percents{}
 	return p, nil
 }

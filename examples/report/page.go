@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"image/color"
 	"io"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -31,9 +32,16 @@ type figure struct {
 	Picture template.HTML
 }
 
+// entry is one of a key.
+type entry struct {
+	Colour template.CSS
+	Name   string
+}
+
 // section is what the page says about a service.
 type section struct {
 	*serviceResult
+	Key     []entry  // of the servers
 	Shares  []figure // one for each scheduler
 	Compare []figure
 	Effects []figure // one for each incident
@@ -49,7 +57,7 @@ func (r *results) page(w io.Writer) error {
 				names = append(names, x.Scheduler)
 			}
 		}
-		out := section{serviceResult: s}
+		out := section{serviceResult: s, Key: s.key()}
 		for _, x := range s.Runs {
 			f, err := r.shares(s, x)
 			if err != nil {
@@ -96,7 +104,8 @@ func (r *results) shares(s *serviceResult, x *run) (figure, error) {
 	p := newChart("seconds", "")
 	p.Y.Min, p.Y.Tick.Marker = 0, percents{}
 	p.X.Min, p.X.Max = 0, r.Seconds
-	for n := range s.Servers {
+	looks := s.looks()
+	for _, n := range background(looks) {
 		var share, due plotter.XYs
 		for _, w := range x.PerWindow {
 			if w.total == 0 {
@@ -108,16 +117,63 @@ func (r *results) shares(s *serviceResult, x *run) (figure, error) {
 		if len(due) > 0 {
 			due = append(due, plotter.XY{X: r.Seconds, Y: due[len(due)-1].Y})
 		}
-		if err := line(p, n, due, true); err != nil {
+		if err := line(p, looks[n], due, true); err != nil {
 			return figure{}, err
 		}
-		if err := line(p, n, share, false); err != nil {
+		if err := line(p, looks[n], share, false); err != nil {
 			return figure{}, err
 		}
 	}
 	p.Y.Max *= 1.1 // room for the letters
 	incidents(p, s.Incidents)
 	return finish(p, x.Scheduler, fmt.Sprintf("%.1f %% of the connections went elsewhere than the weights say, window by window", 100*x.Uneven))
+}
+
+// looks returns the number of each server's colour. If there are more servers than colours, only those that something happens
+// to have one, or a picture would be a tangle.
+func (s *serviceResult) looks() []int {
+	looks := make([]int, len(s.Servers))
+	used := 0
+	for n, addr := range s.Servers {
+		looks[n] = nobody
+		if len(s.Servers) <= len(palette) || used < len(palette) && slices.ContainsFunc(s.Incidents, func(e incident) bool { return e.Server == addr }) {
+			looks[n] = used
+			used++
+		}
+	}
+	return looks
+}
+
+// background returns the servers, those without a colour first.
+func background(looks []int) (order []int) {
+	var front []int
+	for n, look := range looks {
+		if look == nobody {
+			order = append(order, n)
+		} else {
+			front = append(front, n)
+		}
+	}
+	return append(order, front...)
+}
+
+// key says which colours servers have.
+func (s *serviceResult) key() (list []entry) {
+	others := 0
+	for n, look := range s.looks() {
+		if look == nobody {
+			others++
+		} else {
+			list = append(list, entry{colour(look), s.Servers[n].String()})
+		}
+	}
+	switch {
+	case others > 0 && len(list) == 0:
+		list = append(list, entry{colour(nobody), fmt.Sprintf("each of %d servers", others)})
+	case others > 0:
+		list = append(list, entry{colour(nobody), fmt.Sprintf("each of %d others", others)})
+	}
+	return list
 }
 
 // overTime draws one line for each scheduler.
