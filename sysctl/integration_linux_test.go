@@ -55,24 +55,30 @@ func newNamespace(t *testing.T) (*Host, *os.File) {
 	return h, file
 }
 
-// all returns all parameters of a directory below /proc/sys that can be read.
+// all returns all parameters of a directory below /proc/sys that can be read. It enters the namespace once, as there are
+// hundreds of them.
 func (h *Host) all(t *testing.T, dir string) map[Key]string {
 	t.Helper()
 	values := map[Key]string{}
-	err := fs.WalkDir(h.root, "proc/sys/"+dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	root := os.DirFS("/proc/sys")
+	err := h.ns.Do(func() error {
+		return fs.WalkDir(root, dir, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := fs.ReadFile(root, name)
+			if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) { // write-only, or stable_secret that is not set
+				return nil
+			}
+			values[Key(name)] = string(text)
 			return err
-		}
-		key := Key(strings.TrimPrefix(name, "proc/sys/"))
-		text, err := h.Get(key)
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) { // write-only, or stable_secret that is not set
-			return nil
-		}
-		values[key] = text
-		return err
+		})
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(values) == 0 {
+		t.Fatalf("%s has no parameters", dir)
 	}
 	return values
 }
