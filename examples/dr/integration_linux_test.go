@@ -8,6 +8,7 @@ import (
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
+	"github.com/golvs/lvs/ipvs"
 )
 
 // newMachine is one with a network card and a service.
@@ -99,4 +100,21 @@ func TestIntegrationStop(t *testing.T) {
 	server(t, "stop -n")
 	do(setup.ExitOK, "", "stop -role realserver -vip 192.0.2.10")
 	before(t, "the real server is stopped")
+
+	// A service that somebody else has made is theirs again, and stays if no start has touched it.
+	c, err := ipvs.Dial(t.Context(), &ipvs.Config{NetNSFile: ns.File()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	service := setup.NewService(ipvs.TCP, netip.MustParseAddr("192.0.2.10"), 80)
+	service.Scheduler = "rr"
+	if err := c.AddService(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	theirs := setuptest.Before(t, ns)
+	do(setup.ExitOK, "TCP 192.0.2.10:80 stays, as it is not start that has set it up", "stop -vip 192.0.2.10")
+	do(setup.ExitOK, "ipvsadm -E", "start -vip 192.0.2.10 -real 10.0.0.2")
+	do(setup.ExitOK, "ipvsadm -E -t 192.0.2.10:80 -s rr", "stop -vip 192.0.2.10")
+	theirs(t, "the service of somebody else")
 }

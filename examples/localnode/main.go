@@ -198,6 +198,9 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 		return e.Report(err)
 	}
 	n := &node{options: o, client: c, out: e.Stdout}
+	if n.record, err = setup.TableRecord(e, o.netns, n.service().ID); err != nil {
+		return e.Report(errors.Join(err, done()))
+	}
 	parts := n.parts(e)
 	switch {
 	case verb == "stop":

@@ -18,6 +18,7 @@ import (
 type node struct {
 	options
 	client *ipvs.Client
+	record string // of the service, see setup.Table
 	out    io.Writer
 }
 
@@ -72,7 +73,7 @@ func (n *node) serving(list []ipvs.Destination) bool {
 func (n *node) table(serving bool) *setup.Table {
 	return &setup.Table{
 		Client: n.client, Program: "localnode", Service: n.service(), Forward: n.forward,
-		Destinations: append(n.others(), n.local(serving)),
+		Destinations: append(n.others(), n.local(serving)), Record: n.record,
 	}
 }
 

@@ -18,7 +18,8 @@
 // The wrapping takes room: status says how much, and what to do if the clients are not told.
 //
 // What start does it records below /run/lvs first. So stop needs no flags but those that say which service is meant, also
-// after a start that was killed half-way; what another service of the machine needs as well stays until that is stopped.
+// after a start that was killed half-way; what another service of the machine needs as well stays until that is stopped. A
+// service that was there before start comes back to what it was, and one that no start has touched is left alone.
 //
 // With -n start and stop show what they would do. LVS_KERNEL=memory:FILE uses an in-memory kernel that keeps its state
 // in FILE instead of the host's, so that the table can be tried without root; it has no devices, and neither -dev nor the

@@ -22,7 +22,8 @@ type Machine struct {
 	Sysctl  *sysctl.Host
 	Client  *ipvs.Client // of a director
 
-	memory bool // IPVS is one in memory, and the rest is not to be touched
+	record string // of the table
+	memory bool   // IPVS is one in memory, and the rest is not to be touched
 }
 
 // NewService returns the virtual service that the flags describe.
@@ -39,7 +40,7 @@ func (m *Machine) NewService() ipvs.Service {
 func (m *Machine) Table(template ipvs.Destination) *Table {
 	return &Table{
 		Client: m.Client, Program: m.Program, Service: m.NewService(), Forward: template.Forward,
-		Destinations: m.Real.Destinations(m.Port, template),
+		Destinations: m.Real.Destinations(m.Port, template), Record: m.record,
 	}
 }
 

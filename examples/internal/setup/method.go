@@ -256,6 +256,9 @@ func newMachine(ctx context.Context, e *Env, o *Options) (*Machine, func() error
 	if o.Role == RoleRealServer {
 		return m, func() error { return nil }, nil
 	}
+	if m.record, err = TableRecord(e, o.NetNS, m.NewService().ID); err != nil {
+		return nil, nil, err
+	}
 	var done func() error
 	m.Client, done, err = ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: o.NetNS, Timeout: timeout})
 	return m, done, err

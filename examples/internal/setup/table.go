@@ -15,7 +15,8 @@ import (
 )
 
 // Table is the part of a director that IPVS has: a virtual service with its real servers. Real servers that it does not
-// name stay when it is started; stopping it removes the service with all of them.
+// name stay when it is started. Stopping it removes the service with all of them, unless the service was there before: then
+// it is as before again.
 type Table struct {
 	Client       *ipvs.Client
 	Program      string // its name, for advice
@@ -24,6 +25,10 @@ type Table struct {
 
 	// Forward is the method that the real servers are to have.
 	Forward ipvs.ForwardMethod
+
+	// Record is a file that says what was there before the first start, see [TableRecord]. Without one, every service is
+	// taken for one that was not.
+	Record string
 }
 
 // step is one change to the table and what takes it back.
@@ -39,18 +44,22 @@ func (t *Table) Start(ctx context.Context) (Action, error) {
 	for _, s := range steps {
 		fmt.Fprintln(&text, "ipvsadm", s.do)
 	}
+	forget := func() error { return nil }
 	return Action{
 		Text: text.String(),
-		Do: func(ctx context.Context) error {
+		Do: func(ctx context.Context) (err error) {
+			if forget, err = remember(t.Record, steps); err != nil {
+				return err
+			}
 			for i, s := range steps {
 				if err := s.do.Apply(ctx, t.Client); err != nil {
 					ctx := context.WithoutCancel(ctx)
-					return errors.Join(err, t.undoUnsure(ctx, s, err), t.undo(ctx, steps[:i]))
+					return errors.Join(err, t.undoUnsure(ctx, s, err), t.undo(ctx, steps[:i]), forget())
 				}
 			}
 			return nil
 		},
-		Undo: func(ctx context.Context) error { return t.undo(ctx, steps) },
+		Undo: func(ctx context.Context) error { return errors.Join(t.undo(ctx, steps), forget()) },
 	}, nil
 }
 
@@ -113,18 +122,41 @@ func (t *Table) plan(ctx context.Context) ([]step, error) {
 	return steps, nil
 }
 
-// Stop removes the service. Connections that are under way are not told.
+// Stop removes the service, or takes back what start has changed of it. Connections that are under way are not told. What no
+// start has made stays.
 func (t *Table) Stop(ctx context.Context) (Action, error) {
-	id := t.Service.ID
-	if _, err := t.Client.Service(ctx, id); errors.Is(err, ipvs.ErrNoService) {
-		return Action{}, nil
+	table, err := ipvsadm.ReadService(ctx, t.Client, t.Service.ID)
+	if errors.Is(err, ipvs.ErrNoService) {
+		return Action{Do: func(context.Context) error { return removeRecord(t.Record) }}, nil
 	} else if err != nil {
 		return Action{}, err
 	}
-	op := ipvsadm.Operation{Command: ipvsadm.DeleteService, Service: ipvs.Service{ID: id}}
+	remove := ipvsadm.Operation{Command: ipvsadm.DeleteService, Service: ipvs.Service{ID: t.Service.ID}}
+	ops, kept := []ipvsadm.Operation{remove}, ""
+	if t.Record != "" {
+		switch r, err := readRecord(t.Record); {
+		case errors.Is(err, fs.ErrNotExist):
+			return Action{Kept: fmt.Sprintf("%v stays, as it is not start that has set it up: \"ipvsadm %v\" removes it\n", t.Service.ID, remove)}, nil
+		case err != nil:
+			return Action{}, err
+		case r.Existed:
+			ops, kept = r.restore(table.Services[0])
+		}
+	}
+	var text strings.Builder
+	for _, op := range ops {
+		fmt.Fprintln(&text, "ipvsadm", op)
+	}
 	return Action{
-		Text: fmt.Sprintln("ipvsadm", op),
-		Do:   func(ctx context.Context) error { return op.Apply(ctx, t.Client) },
+		Text: text.String(), Kept: kept,
+		Do: func(ctx context.Context) error {
+			for _, op := range ops {
+				if err := op.Apply(ctx, t.Client); err != nil {
+					return err
+				}
+			}
+			return removeRecord(t.Record)
+		},
 	}, nil
 }
 

@@ -1,8 +1,13 @@
 package setup
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +123,128 @@ func TestTableUndo(t *testing.T) {
 	}
 	if diff := cmp.Diff(states[0], rules(t, c)); diff != "" || len(states[1]) != len(states[0])+1 {
 		t.Fatalf("table (-first +now):\n%s", diff)
+	}
+}
+
+// stop stops a table, and returns what stays.
+func stop(t *testing.T, table *Table) string {
+	t.Helper()
+	a, err := table.Stop(t.Context())
+	if err == nil && a.Do != nil {
+		err = a.Do(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Kept
+}
+
+// With a record stop takes back what starts have done, and nothing else.
+func TestTableRecord(t *testing.T) {
+	const by = "-A -t 192.0.2.10:80 -s rr\n-a -t 192.0.2.10:80 -r 10.0.0.1:80 -m -w 1\n-a -t 192.0.2.10:80 -r 10.0.0.2:80 -m -w 1\n"
+	const stays = "TCP 192.0.2.10:80 stays, as it is not start that has set it up: \"ipvsadm -D -t 192.0.2.10:80\" removes it\n"
+	tests := map[string]struct {
+		before string   // rules
+		starts []string // -real of each
+		since  string   // what somebody else does
+		after  string
+		kept   string
+	}{
+		"new":                         {starts: []string{"10.0.0.1"}},
+		"new, started twice":          {starts: []string{"10.0.0.1", "10.0.0.1=2,10.0.0.3"}},
+		"new, used by others":         {starts: []string{"10.0.0.1"}, since: "-a -t 192.0.2.10:80 -r 10.0.0.9 -m"},
+		"not started":                 {before: by, after: by, kept: stays},
+		"not started, no service":     {},
+		"there before":                {before: by, starts: []string{"10.0.0.1=5,10.0.0.3"}, after: by},
+		"there before, started twice": {before: by, starts: []string{"10.0.0.1=5,10.0.0.3", "10.0.0.1=7,10.0.0.2=8,10.0.0.3=9"}, after: by},
+		"there before, drained since": {before: by, starts: []string{"10.0.0.3"}, since: "-e -t 192.0.2.10:80 -r 10.0.0.3 -m -w 0", after: by},
+		"there before, deleted since": {before: by, starts: []string{"10.0.0.1=2"}, since: "-D -t 192.0.2.10:80"},
+		"there before, changed since": {
+			before: by, starts: []string{"10.0.0.1=5"}, since: "-e -t 192.0.2.10:80 -r 10.0.0.1 -m -w 6",
+			after: "-A -t 192.0.2.10:80 -s rr\n-a -t 192.0.2.10:80 -r 10.0.0.1:80 -m -w 6\n-a -t 192.0.2.10:80 -r 10.0.0.2:80 -m -w 1\n",
+			kept:  "10.0.0.1:80 stays as it is, as somebody else has changed it since start\n",
+		},
+		"scheduler changed since": {
+			before: "-A -t 192.0.2.10:80 -s rr", starts: []string{"10.0.0.1"}, since: "-E -t 192.0.2.10:80 -s sh",
+			after: "-A -t 192.0.2.10:80 -s sh\n", kept: "TCP 192.0.2.10:80 stays as it is, as somebody else has changed it since start\n",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, c := ipvstest.Start(t, nil)
+			do := func(lines string) {
+				t.Helper()
+				for line := range strings.Lines(lines) {
+					op, err := ipvsadm.ParseLine(strings.TrimSpace(line))
+					if err == nil {
+						err = op.Apply(t.Context(), c)
+					}
+					if err != nil {
+						t.Fatalf("%s: %v", line, err)
+					}
+				}
+			}
+			do(tt.before)
+			table := newTable(t, c, "10.0.0.1", ipvs.Masquerade)
+			table.Record = filepath.Join(t.TempDir(), "lvs", "record")
+			for _, real := range tt.starts {
+				next := newTable(t, c, real, ipvs.Masquerade)
+				next.Record = table.Record
+				a, err := next.Start(t.Context())
+				if err == nil {
+					err = a.Do(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			do(tt.since)
+			kept := stop(t, table)
+			var after string
+			for _, line := range rules(t, c)[1:] { // after the timeouts
+				after += line + "\n"
+			}
+			if diff := cmp.Diff(tt.after, after) + cmp.Diff(tt.kept, kept); diff != "" {
+				t.Errorf("table, and what stays (-want +got):\n%s", diff)
+			}
+			if _, err := os.Stat(table.Record); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the record: %v", err)
+			}
+		})
+	}
+}
+
+// A start that fails, or is taken back, leaves the record of the one before.
+func TestTableRecordFailure(t *testing.T) {
+	k, c := ipvstest.Start(t, nil)
+	first := newTable(t, c, "10.0.0.1", ipvs.Masquerade)
+	first.Record = filepath.Join(t.TempDir(), "record")
+	second := newTable(t, c, "10.0.0.1=2,10.0.0.2", ipvs.Masquerade)
+	second.Record = first.Record
+	for i, table := range []*Table{first, second} {
+		before, _ := os.ReadFile(first.Record)
+		if _, err := k.Inject(ipvstest.Fault{Op: "add destination", Nth: 1, Errno: 12}); err != nil {
+			t.Fatal(err)
+		}
+		for try := range 3 { // one that fails, one that is taken back, and one that succeeds
+			a, err := table.Start(t.Context())
+			if err == nil {
+				err = a.Do(t.Context())
+			}
+			if (err == nil) != (try > 0) {
+				t.Fatalf("start %d, %d: %v", i, try, err)
+			}
+			if try == 1 {
+				err = a.Undo(t.Context())
+			}
+			if after, _ := os.ReadFile(first.Record); try < 2 && (err != nil && try > 0 || string(after) != string(before)) {
+				t.Fatalf("start %d, %d: %v; the record is\n%s\nand was\n%s", i, try, err, after, before)
+			}
+		}
+	}
+	stop(t, first)
+	if list := rules(t, c)[1:]; len(list) != 0 {
+		t.Errorf("left behind: %q", list)
 	}
 }
 
