@@ -34,6 +34,10 @@ func TestIntegrationFindings(t *testing.T) {
 		t.Errorf("with a service for the VIP alone: status %d\n%s", status, out)
 	}
 
+	if status, out := look(append(director, "-real", "10.0.0.99")); status != setup.ExitError || !strings.Contains(out, "! 10.0.0.99:80 does not answer (") {
+		t.Errorf("with a real server that is down: status %d\n%s", status, out)
+	}
+
 	faults := map[string]struct {
 		make, mend func()
 		flags      []string

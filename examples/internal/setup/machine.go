@@ -2,10 +2,12 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/golvs/lvs/arp"
@@ -73,7 +75,7 @@ func (m *Machine) Neighbours() Part {
 // connectTimeout bounds the check of a service.
 const connectTimeout = time.Second
 
-// Answers checks that the real servers' services accept connections. With sure unset, one that does not may be a program
+// Answers checks that the real servers' services accept connections. With sure unset, one that refuses them may be a program
 // that serves the virtual address only, and is but worth a note. Only TCP is checked, and only servers with a weight.
 func (m *Machine) Answers(t *Table, sure bool) Part {
 	return Checks(func(ctx context.Context) (Look, error) {
@@ -97,6 +99,11 @@ func (m *Machine) Answers(t *Table, sure bool) Part {
 			switch {
 			case err != nil && sure:
 				l.Findings = append(l.Findings, Finding{fmt.Sprintf("%v does not accept connections (%v)", d.Addr, err), "start the service there, or set its weight to 0"})
+			case err != nil && !errors.Is(err, syscall.ECONNREFUSED):
+				l.Findings = append(l.Findings, Finding{
+					fmt.Sprintf("%v does not answer (%v)", d.Addr, err),
+					"see to it that the real server is up and that this machine reaches it, or set its weight to 0",
+				})
 			case err != nil:
 				l.Notes = append(l.Notes, fmt.Sprintf("%v does not accept connections (%v): right only if the service there is bound to %v alone", d.Addr, err, m.VIP))
 			}

@@ -108,8 +108,8 @@ func (c *process) end() int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-// Interrupt ends start and stop, in processes of their own, at a random moment while each of the things is done that they
-// print: by SIGINT, after which the machine is in the old state or in the new one, as the exit status says, and by SIGKILL,
+// Interrupt ends start and stop, in processes of their own, at random moments while start does each of the things that it
+// prints, and stop one of them: by SIGINT, after which the machine is in the old state or in the new one, as the exit status says, and by SIGKILL,
 // after which stop brings it to the old state. Until the end only those parameters are looked at that start changes.
 func (p Program) Interrupt(t testing.TB, at File, start, stop string) {
 	t.Helper()
@@ -150,12 +150,16 @@ func (p Program) Interrupt(t testing.TB, at File, start, stop string) {
 	outcomes := make(map[string]int)
 	for _, line := range []string{start, stop} {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
-			for when := 1; when <= prints[line]; when++ {
+			moments := random.Perm(prints[line])
+			if line == stop {
+				moments = moments[:1] // any will do: stop goes on to its end, or is run again
+			}
+			for _, when := range moments {
 				if line == stop {
 					run(start)
 				}
 				c := p.process(t, at, line)
-				for c.next() && c.prints < when {
+				for c.next() && c.prints <= when {
 					c.step()
 				}
 				// At once, or while it is done.
@@ -174,8 +178,8 @@ func (p Program) Interrupt(t testing.TB, at File, start, stop string) {
 					want = states[start]
 				}
 				if diff := want.Diff(read(t, at.Path(), parameters)); diff != nil {
-					t.Errorf("seed %d: %s %s: %v at print %d and %v, status %d: the machine is not as it should be:\n%s\n%s",
-						seed, p.Name, line, sig, when, moment, status, strings.Join(diff, "\n"), c.text)
+					t.Errorf("seed %d: %s %s: %v %v after print %d, status %d: the machine is not as it should be:\n%s\n%s",
+						seed, p.Name, line, sig, moment, when+1, status, strings.Join(diff, "\n"), c.text)
 				}
 				if sig == syscall.SIGINT {
 					run(stop)
