@@ -3,7 +3,6 @@ package ipvs
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,10 +29,8 @@ func TestIntegrationApplyTraffic(t *testing.T) {
 		rs.NS.ServeTCP(t, netip.AddrPortFrom(rs.Addr, 80), fmt.Sprint("rs", i))
 	}
 	c := dialIntoNS(t, lab.Director)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	random := func() Ruleset {
+	r := random(t)
+	table := func() Ruleset {
 		rs := Ruleset{Services: []ServiceRules{}}
 		for i := range served + others {
 			if i >= served && r.IntN(2) == 0 {
@@ -61,7 +58,7 @@ func TestIntegrationApplyTraffic(t *testing.T) {
 		}
 		return rs
 	}
-	if _, err := c.Apply(t.Context(), random(), nil); err != nil {
+	if _, err := c.Apply(t.Context(), table(), nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -84,7 +81,7 @@ func TestIntegrationApplyTraffic(t *testing.T) {
 	}
 	moves, changes := 0, 0
 	for end := time.Now().Add(lasting); time.Now().Before(end) && !t.Failed(); moves++ {
-		report, err := c.Apply(t.Context(), random(), nil)
+		report, err := c.Apply(t.Context(), table(), nil)
 		if err != nil {
 			t.Errorf("%v\n%v", err, report)
 		}
