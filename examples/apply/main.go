@@ -1,16 +1,19 @@
 // Program apply makes the kernel's IPVS table equal a file: it compares the two and changes what differs, so that
 // connections and counters of everything else stay, and services are served on the way.
 //
-//	apply rules.txt                     a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
-//	apply -n rules.txt                  only shows what it would do
-//	apply -owned 192.0.2.0/24 rules.txt leaves all services alone that are not in that network
-//	apply -n -format ipvsadm rules.txt  shows it as the lines that ipvsadm would do it with
-//	apply -dump                         writes the table as JSON; with -format ipvsadm as a rule file
+//	go build -o /tmp/apply ./examples/apply  makes the program; "go run" would turn its exit status 3 into 1
+//	apply rules.txt                          a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
+//	apply -n rules.txt                       only shows what it would do
+//	apply -owned 192.0.2.0/24 rules.txt      leaves all services alone that are not in that network
+//	apply -n -format ipvsadm rules.txt       shows it as the lines that ipvsadm would do it with
+//	apply -dump                              writes the table as JSON; with -format ipvsadm as a rule file
 //
-// A rule file says nothing about timeouts and sync daemons, which then stay; JSON can.
+// A rule file without lines for timeouts (--set) and sync daemons leaves them as they are, and so does JSON without them. An
+// empty rule file empties the table.
 //
 // The exit status is 0 if there is nothing to do, 3 if something was changed (with -n: would be), 1 if something failed,
-// and 2 after a mistake on the command line. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
+// and 2 after a mistake on the command line. SIGINT, SIGTERM and SIGHUP stop it before the first change; what has begun is
+// brought to its end. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
 package main
 
 import (
@@ -23,37 +26,29 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvsadm"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// Exit statuses.
-const (
-	exitSame    = 0
-	exitError   = 1
-	exitUsage   = 2
-	exitChanged = 3
-)
+// exitChanged is the exit status if something was or would be changed.
+const exitChanged = 3
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
-	os.Exit(p.run(ctx, os.Args[1:]))
+	setup.Main("apply", func(ctx context.Context, e *setup.Env, args []string) int {
+		return (&program{Env: e, stdin: os.Stdin}).run(ctx, args)
+	})
 }
 
 // program is what a run depends on.
 type program struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	kernel         string // see ipvstest.Dial
+	*setup.Env
+	stdin io.Reader
 }
 
 // owners are the services that a run may touch; none means all.
@@ -95,6 +90,14 @@ func (o *owners) owns(id ipvs.ServiceID) bool {
 	return o.ids[id]
 }
 
+const usage = `usage: apply [flags] FILE
+       apply -dump [flags]
+
+FILE is a rule file as "ipvsadm -S" writes it, or JSON as "apply -dump" does; - is standard input.
+Exit status: 0 nothing to do, 3 changed (with -n: would change), 1 failed, 2 a mistake on the command line.
+
+`
+
 func (p *program) run(ctx context.Context, args []string) int {
 	var (
 		opts  ipvs.ApplyOptions
@@ -114,10 +117,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.BoolVar(&opts.KeepOrder, "order", false, "bring real servers into the file's order too, by deleting and adding them")
 	fs.Var(&owned, "owned", "touch only these services: a `network`, an address, \"TCP 192.0.2.1:80\" or \"FWM 7\"; may be repeated")
 	fs.StringVar(&cfg.NetNS, "netns", "", "network namespace, a `name` or a path; default this one")
-	mistake := func(format string, args ...any) int {
-		fmt.Fprintf(p.stderr, "apply: "+format+"\n", args...)
-		return exitUsage
-	}
+	mistake := func(format string, args ...any) int { return p.Mistake("", fmt.Errorf(format, args...)) }
 	err := fs.Parse(args)
 	idle := "" // a flag that says nothing about a dump
 	fs.Visit(func(f *flag.Flag) {
@@ -127,10 +127,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 	})
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintln(p.stdout, "usage: apply [flags] FILE    (- is the standard input)")
-		fs.SetOutput(p.stdout)
+		fmt.Fprint(p.Stdout, usage)
+		fs.SetOutput(p.Stdout)
 		fs.PrintDefaults()
-		return exitSame
+		return setup.ExitOK
 	case err != nil:
 		return mistake("%v", err)
 	case *dump && fs.NArg() > 0:
@@ -146,7 +146,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 	case opts.KeepExtra && opts.Quiesce:
 		return mistake("-keep-extra and -quiesce exclude each other")
 	case !*dump && fs.NArg() != 1:
-		return mistake("one file is needed; \"apply -h\" shows the flags")
+		if fs.NArg() > 1 {
+			return mistake("unexpected argument %q after the file; flags come before it", fs.Arg(1))
+		}
+		return mistake("a file is needed; \"apply -h\" shows the flags")
 	}
 	if *asJSON {
 		*format = "json"
@@ -154,39 +157,49 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if owned.nets != nil || owned.ids != nil {
 		opts.Owned = owned.owns
 	}
-	fail := func(err error) int {
-		fmt.Fprintf(p.stderr, "apply: %v\n", err)
-		if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
-			fmt.Fprintf(p.stderr, "apply: %s\n", oe.Hint())
-		}
-		return exitError
-	}
 	var want ipvs.Ruleset
 	if !*dump {
 		var err error
 		if want, err = p.read(ctx, fs.Arg(0)); err != nil {
-			return fail(err)
+			return p.Report(err)
 		}
 	}
-	c, done, err := ipvstest.Dial(ctx, p.kernel, &cfg)
+	ctx, release := setup.Hold(ctx)
+	defer release()
+	c, done, err := ipvstest.Dial(ctx, p.Kernel, &cfg)
 	if err != nil {
-		return fail(err)
+		return p.Report(err)
 	}
-	status := exitSame
+	status := setup.ExitOK
 	if *dump {
 		err = p.dump(ctx, c, *format)
 	} else {
 		var report ipvs.Report
-		report, err = c.Apply(ctx, want, &opts)
+		report, err = apply(ctx, c, want, &opts)
 		if len(report.Changes) > 0 {
 			status = exitChanged
 		}
 		err = errors.Join(err, p.print(report, opts.DryRun, *format))
 	}
 	if err = errors.Join(err, done()); err != nil {
-		return fail(err)
+		return p.Report(err)
 	}
 	return status
+}
+
+// apply leaves the old table or the new one when ctx ends, and not one in between. It looks first, and once it has begun to
+// change something goes on, until the client's time is over at the latest.
+func apply(ctx context.Context, c *ipvs.Client, want ipvs.Ruleset, opts *ipvs.ApplyOptions) (ipvs.Report, error) {
+	look := *opts
+	look.DryRun = true
+	plan, err := c.Apply(ctx, want, &look)
+	if err != nil || opts.DryRun || len(plan.Changes) == 0 {
+		return plan, err
+	}
+	if err := ctx.Err(); err != nil {
+		return ipvs.Report{}, err
+	}
+	return c.Apply(context.WithoutCancel(ctx), want, opts)
 }
 
 // read reads the wanted table, JSON if it begins with a brace.
@@ -195,7 +208,7 @@ func (p *program) read(ctx context.Context, name string) (ipvs.Ruleset, error) {
 	var err error
 	if name == "-" {
 		name = "standard input"
-		text, err = io.ReadAll(p.stdin)
+		text, err = io.ReadAll(setup.Input(ctx, p.stdin))
 	} else {
 		text, err = os.ReadFile(name)
 	}
@@ -280,7 +293,7 @@ func (p *program) dump(ctx context.Context, c *ipvs.Client, format string) error
 		changes := ipvs.Diff(ipvs.Ruleset{Services: []ipvs.ServiceRules{}, Daemons: []ipvs.Daemon{}}, rules, nil)
 		return p.lines(ipvs.Report{Changes: changes}, true)
 	}
-	enc := json.NewEncoder(p.stdout)
+	enc := json.NewEncoder(p.Stdout)
 	enc.SetIndent("", "  ")
 	return enc.Encode(rules)
 }
@@ -300,7 +313,7 @@ func (p *program) print(r ipvs.Report, dryRun bool, format string) error {
 		}
 		fmt.Fprintln(&b, &r.Changes[i])
 	}
-	_, err := io.WriteString(p.stdout, b.String())
+	_, err := io.WriteString(p.Stdout, b.String())
 	return err
 }
 
@@ -317,7 +330,7 @@ func (p *program) printJSON(r ipvs.Report) error {
 			rows[i].Error = err.Error()
 		}
 	}
-	enc := json.NewEncoder(p.stdout)
+	enc := json.NewEncoder(p.Stdout)
 	enc.SetIndent("", "  ")
 	return enc.Encode(rows)
 }
@@ -336,6 +349,6 @@ func (p *program) lines(r ipvs.Report, dryRun bool) error {
 			fmt.Fprintln(&b, op)
 		}
 	}
-	_, err := io.WriteString(p.stdout, b.String())
+	_, err := io.WriteString(p.Stdout, b.String())
 	return err
 }

@@ -1,12 +1,13 @@
 // Program drain takes one real server out of service without dropping a connection: weight 0, wait until its connections
 // are gone, delete.
 //
-//	drain -service "TCP 192.0.2.1:80" -real 10.0.0.2:80
-//	drain -service "FWM 7" -real 10.0.0.2:0 -until templates -timeout 10m -keep
+//	go run ./examples/drain -service "TCP 192.0.2.1:80" -real 10.0.0.2:80 -n
+//	go run ./examples/drain -service "TCP 192.0.2.1:80" -real 10.0.0.2:80
+//	go run ./examples/drain -service "FWM 7" -real 10.0.0.2:0 -until templates -timeout 10m -keep
 //
-// If it is interrupted, or the time is over, the weight that the server had is restored, and the exit status is 1. After a
-// crash another run goes on. The status is 0 when the server is drained, 2 after a mistake on the command line.
-// LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
+// If it is interrupted, its terminal goes away or the time is over, the weight that the server had is restored, and the exit
+// status is 1. After a crash the weight stays 0 and another run goes on. The status is 0 when the server is drained, 2 after a
+// mistake on the command line. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
 package main
 
 import (
@@ -17,36 +18,22 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 )
 
-// Exit statuses.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-)
+func main() { setup.Main("drain", run) }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	p := program{stdout: os.Stdout, stderr: os.Stderr, kernel: os.Getenv("LVS_KERNEL")}
-	os.Exit(p.run(ctx, os.Args[1:]))
-}
+const usage = `usage: drain -service SERVICE -real ADDRESS:PORT [flags]
 
-// program is what a run depends on.
-type program struct {
-	stdout, stderr io.Writer
-	kernel         string // see ipvstest.Dial
-}
+Exit status: 0 drained, 1 failed or interrupted, with the weight restored, 2 a mistake on the command line.
 
-func (p *program) run(ctx context.Context, args []string) int {
+`
+
+func run(ctx context.Context, e *setup.Env, args []string) int {
 	var (
 		id      ipvs.ServiceID
 		addr    netip.AddrPort
@@ -70,16 +57,13 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.BoolVar(&asJSON, "json", false, "print each look as a line of JSON")
 	fs.BoolVar(&dryRun, "n", false, "only show how much there is to wait for")
 	fs.StringVar(&netns, "netns", "", "network namespace, a `name` or a path; default this one")
-	mistake := func(format string, args ...any) int {
-		fmt.Fprintf(p.stderr, "drain: "+format+"\n", args...)
-		return exitUsage
-	}
+	mistake := func(format string, args ...any) int { return e.Mistake("", fmt.Errorf(format, args...)) }
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintln(p.stdout, "usage: drain -service SERVICE -real ADDRESS:PORT [flags]")
-		fs.SetOutput(p.stdout)
+		fmt.Fprint(e.Stdout, usage)
+		fs.SetOutput(e.Stdout)
 		fs.PrintDefaults()
-		return exitOK
+		return setup.ExitOK
 	case err != nil:
 		return mistake("%v", err)
 	case fs.NArg() > 0:
@@ -90,24 +74,21 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return mistake("-real is required")
 	case opts.Interval <= 0:
 		return mistake("-interval %v is not above 0", opts.Interval)
+	case timeout < 0:
+		return mistake("-timeout %v is below 0", timeout)
 	}
+	ctx, release := setup.Hold(ctx)
+	defer release()
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	fail := func(err error) int {
-		fmt.Fprintf(p.stderr, "drain: %v\n", err)
-		if oe, ok := errors.AsType[*ipvs.OpError](err); ok && oe.Hint() != "" {
-			fmt.Fprintf(p.stderr, "drain: %s\n", oe.Hint())
-		}
-		return exitError
-	}
-	c, done, err := ipvstest.Dial(ctx, p.kernel, &ipvs.Config{NetNS: netns})
+	c, done, err := ipvstest.Dial(ctx, e.Kernel, &ipvs.Config{NetNS: netns})
 	if err != nil {
-		return fail(err)
+		return e.Report(err)
 	}
-	opts.Progress = p.progress(asJSON)
+	opts.Progress = progress(e, asJSON)
 	if dryRun {
 		d, getErr := c.Destination(ctx, id, addr)
 		if err = getErr; err == nil {
@@ -116,27 +97,24 @@ func (p *program) run(ctx context.Context, args []string) int {
 	} else {
 		err = c.Drain(ctx, id, addr, &opts)
 	}
-	if err = errors.Join(err, done()); err != nil {
-		return fail(err)
-	}
-	return exitOK
+	return e.Report(errors.Join(err, done()))
 }
 
 // progress prints a line when something has changed since the last one.
-func (p *program) progress(asJSON bool) func(ipvs.DrainProgress) {
+func progress(e *setup.Env, asJSON bool) func(ipvs.DrainProgress) {
 	var last [4]uint32
 	first := true
 	return func(d ipvs.DrainProgress) {
 		now := [4]uint32{d.Destination.Weight, d.Destination.Active, d.Destination.Inactive, d.Destination.Persistent}
 		if d.Warning != "" {
-			fmt.Fprintf(p.stderr, "drain: %s\n", d.Warning)
+			fmt.Fprintf(e.Stderr, "drain: %s\n", d.Warning)
 		}
 		if now == last && !first {
 			return
 		}
 		last, first = now, false
 		if asJSON {
-			_ = json.NewEncoder(p.stdout).Encode(struct {
+			_ = json.NewEncoder(e.Stdout).Encode(struct {
 				Seconds    float64 `json:"seconds"`
 				Weight     uint32  `json:"weight"`
 				Active     uint32  `json:"active"`
@@ -146,7 +124,7 @@ func (p *program) progress(asJSON bool) func(ipvs.DrainProgress) {
 			}{d.Elapsed.Seconds(), now[0], now[1], now[2], now[3], d.Left})
 			return
 		}
-		fmt.Fprintf(p.stdout, "%7.1fs  weight %d, %d active, %d inactive, %d templates: %d left\n",
+		fmt.Fprintf(e.Stdout, "%7.1fs  weight %d, %d active, %d inactive, %d templates: %d left\n",
 			d.Elapsed.Seconds(), now[0], now[1], now[2], now[3], d.Left)
 	}
 }

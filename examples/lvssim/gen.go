@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"container/heap"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -234,7 +235,7 @@ func moment(seconds float64) time.Duration {
 const genVIP = "10.0.0.100:80"
 
 // write writes the trace. Errors of the writer show when it is flushed.
-func (g *generator) write(out *bufio.Writer, seed uint64) error {
+func (g *generator) write(ctx context.Context, out *bufio.Writer, seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, 1))
 	option := map[string]string{"tcp": "-t", "udp": "-u"}[g.protocol] + " " + genVIP
 	fmt.Fprintf(out, "# %d clients, %g connections per second for %g s, held %s:%g s, seed %d\n", g.clients, g.rate, g.length, g.hold.name, g.hold.seconds, seed)
@@ -261,6 +262,9 @@ func (g *generator) write(out *bufio.Writer, seed uint64) error {
 	}
 	ports := make([]uint16, g.clients)
 	for at := r.ExpFloat64() / g.rate; at < g.length; at += r.ExpFloat64() / g.rate {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		w.flush(moment(at))
 		client := r.IntN(g.clients)
 		if g.hot.count > 0 && r.Float64()*100 < g.hot.percent {

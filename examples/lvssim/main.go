@@ -41,6 +41,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/sched"
 )
 
@@ -153,7 +154,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	var err error
 	switch {
 	case o.gen:
-		err = o.generator.write(out, o.seed)
+		err = o.generator.write(ctx, out, o.seed)
 	case o.compare != nil:
 		err = p.compare(ctx, out, &o)
 	default:
@@ -177,16 +178,16 @@ func (p *program) run(ctx context.Context, args []string) int {
 var errReported = errors.New("changes were refused")
 
 // open opens a trace.
-func (p *program) open(name string) (io.ReadCloser, error) {
+func (p *program) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if name == "-" {
-		return io.NopCloser(p.stdin), nil
+		return io.NopCloser(setup.Input(ctx, p.stdin)), nil
 	}
 	return os.Open(name)
 }
 
 // replay runs the trace once.
 func (p *program) replay(ctx context.Context, out *bufio.Writer, o *options) error {
-	in, err := p.open(o.trace)
+	in, err := p.open(ctx, o.trace)
 	if err != nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func (p *program) compare(ctx context.Context, out *bufio.Writer, o *options) er
 	var text []byte
 	if o.trace == "-" {
 		var err error
-		if text, err = io.ReadAll(p.stdin); err != nil {
+		if text, err = io.ReadAll(setup.Input(ctx, p.stdin)); err != nil {
 			return err
 		}
 	}
@@ -226,7 +227,7 @@ func (p *program) compare(ctx context.Context, out *bufio.Writer, o *options) er
 			in = io.NopCloser(bytes.NewReader(text))
 		} else {
 			var err error
-			if in, err = p.open(o.trace); err != nil {
+			if in, err = p.open(ctx, o.trace); err != nil {
 				return err
 			}
 		}

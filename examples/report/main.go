@@ -141,7 +141,7 @@ func (p *program) trace(ctx context.Context, o *options, name string) ([]byte, e
 		}
 		return p.lvssim(ctx, o.lvssim, nil, demonstration...)
 	case "-":
-		return io.ReadAll(p.stdin)
+		return io.ReadAll(setup.Input(ctx, p.stdin))
 	}
 	return os.ReadFile(name)
 }

@@ -37,6 +37,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/sysctl"
 )
@@ -91,6 +92,9 @@ func (p *program) do(ctx context.Context, o options) error {
 		return t.showUndo(ctx)
 	}
 	if o.undo || o.apply {
+		var stop context.CancelFunc
+		ctx, stop = setup.Hold(ctx)
+		defer stop()
 		if _, err := fs.Stat(t.tree, t.journalFile("")); o.undo && errors.Is(err, fs.ErrNotExist) {
 			fmt.Fprintln(t.stdout, nothingToUndo) // and no folder is made
 			return nil
@@ -107,7 +111,7 @@ func (p *program) do(ctx context.Context, o options) error {
 		return t.undo(ctx)
 	}
 	if o.check != "" {
-		if err := t.check(); err != nil {
+		if err := t.check(ctx); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 	"github.com/golvs/lvs/irq"
@@ -402,8 +402,8 @@ func (t *tuner) undoTimeouts(ctx context.Context, entry timeouts) error {
 }
 
 // check judges a list.
-func (t *tuner) check() (err error) {
-	var in io.Reader = t.stdin
+func (t *tuner) check(ctx context.Context) (err error) {
+	in := setup.Input(ctx, t.stdin)
 	if t.options.check != "-" {
 		f, err := os.Open(t.options.check)
 		if err != nil {
