@@ -292,8 +292,9 @@ func (m *monitor) prepare(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	m.log.Info("preparing the host for checks through virtual addresses", "changes", len(plan.Changes))
+	err = m.host.apply(ctx, plan)
 	m.mended = time.Now()
-	return m.host.apply(ctx, plan)
+	return err
 }
 
 // tidy takes back what questions to virtual addresses needed: their services and the settings. The table serves on.

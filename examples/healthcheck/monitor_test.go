@@ -556,6 +556,11 @@ func TestThroughTakenAway(t *testing.T) {
 			return errors.Join(w.client.DeleteDestination(w.Context(), id, server),
 				w.client.AddDestination(w.Context(), id, ipvs.NewDestination(netip.MustParseAddrPort("10.0.0.9:80"))))
 		},
+		"another way": func(w *world) error {
+			d := ipvs.NewDestination(server)
+			d.Forward = ipvs.Tunnel
+			return w.client.SetDestination(w.Context(), id, d)
+		},
 		"weight 0": func(w *world) error { _, err := w.client.Quiesce(w.Context(), id, server); return err },
 		"settings": func(w *world) error { w.host.undone++; return nil },
 	} {

@@ -49,15 +49,21 @@ func (m *monitor) missing(ctx context.Context, q question, failed bool) string {
 		if mb.mark != q.Mark {
 			continue
 		}
-		id := mb.probing().ID
+		want := mb.probing()
+		id, server := want.ID, want.Destinations[0]
 		switch list, err := m.kernel.Destinations(ctx, id); {
 		case errors.Is(err, ipvs.ErrNoService):
 			return "there is no service " + id.String() + " any more"
-		case err == nil && (len(list) != 1 || list[0].Addr != q.Server || list[0].Weight == 0):
+		case err == nil && (len(list) != 1 || list[0].Addr != server.Addr || list[0].Weight == 0):
 			return "service " + id.String() + " has another server"
+		case err == nil && list[0].Forward != server.Forward && list[0].Forward != ipvs.LocalNode: // which the kernel makes of its own address
+			return "service " + id.String() + " forwards in another way"
 		}
 	}
-	if plan, err := m.host.plan(m.engine.cfg); failed && err == nil && !plan.Empty() {
+	if !failed {
+		return ""
+	}
+	if plan, err := m.host.plan(m.engine.cfg); err == nil && !plan.Empty() {
 		return "settings of this host have changed"
 	}
 	return ""
