@@ -1,7 +1,7 @@
 // Program apply makes the kernel's IPVS table equal a file: it compares the two and changes what differs, so that
 // connections and counters of everything else stay, and services are served on the way.
 //
-//	go build -o /tmp/apply ./examples/apply  makes the program; "go run" would turn its exit status 3 into 1
+//	go install ./examples/apply              puts the program into the folder bin of "go env GOPATH"
 //	apply rules.txt                          a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
 //	apply -n rules.txt                       only shows what it would do
 //	apply -owned 192.0.2.0/24 rules.txt      leaves all services alone that are not in that network
@@ -12,7 +12,7 @@
 // empty rule file empties the table.
 //
 // The exit status is 0 if there is nothing to do, 3 if something was changed (with -n: would be), 1 if something failed,
-// and 2 after a mistake on the command line. SIGINT, SIGTERM and SIGHUP stop it before the first change; what has begun is
+// and 2 after a mistake on the command line; "go run" ends with 1 for all but the first. SIGINT, SIGTERM and SIGHUP stop it before the first change; what has begun is
 // brought to its end. LVS_KERNEL=memory:FILE uses an in-memory kernel in place of the host's.
 package main
 

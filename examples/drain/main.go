@@ -48,8 +48,10 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	fs.TextVar(&id, "service", ipvs.ServiceID{}, "`service`, such as \"TCP 192.0.2.1:80\" or \"FWM 7 IPv6\" (required)")
 	fs.TextVar(&addr, "real", netip.AddrPort{}, "`address` and port of the real server (required)")
 	fs.Func("until", "`what` has to be gone: active, connections or templates (default active)", func(s string) (err error) {
-		opts.Until, err = ipvs.ParseDrainTarget(s)
-		return err
+		if opts.Until, err = ipvs.ParseDrainTarget(s); err != nil {
+			return errors.New("neither active, connections nor templates")
+		}
+		return nil
 	})
 	fs.DurationVar(&opts.Interval, "interval", time.Second, "`time` between two looks")
 	fs.DurationVar(&timeout, "timeout", 0, "give up after this `time`; 0 for never")
@@ -96,8 +98,20 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 		}
 	} else {
 		err = c.Drain(ctx, id, addr, &opts)
+		if ctx.Err() != nil {
+			weight(ctx, e, c, id, addr)
+		}
 	}
 	return e.Report(errors.Join(err, done()))
+}
+
+// weight says which weight a real server has after a drain that was given up.
+func weight(ctx context.Context, e *setup.Env, c *ipvs.Client, id ipvs.ServiceID, addr netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if d, err := c.Destination(ctx, id, addr); err == nil {
+		fmt.Fprintf(e.Stderr, "drain: given up, and the weight is %d\n", d.Weight)
+	}
 }
 
 // progress prints a line when something has changed since the last one.

@@ -47,6 +47,9 @@ func TestDrain(t *testing.T) {
 	if status != setup.ExitOK || out != "    0.0s  weight 3, 0 active, 0 inactive, 0 templates: 0 left\n" || errs != "" {
 		t.Fatalf("status %d, %q, %q", status, out, errs)
 	}
+	if status, _, errs = runDrain(t, kernel, append(flags, "-timeout", "1ns")...); status != setup.ExitError || !strings.Contains(errs, "given up, and the weight is 3\n") {
+		t.Fatalf("status %d, %q", status, errs)
+	}
 	status, out, errs = runDrain(t, kernel, append(flags, "-until", "templates", "-json")...)
 	if status != setup.ExitOK || !strings.Contains(out, `"weight":0`) || !strings.Contains(errs, "expire_quiescent_template") {
 		t.Fatalf("status %d, %q, %q", status, out, errs)
@@ -62,7 +65,7 @@ func TestMistakes(t *testing.T) {
 		"-real is required":       {"-service", "FWM 7"},
 		"unexpected argument":     {"-service", "FWM 7", "-real", "10.0.0.2:80", "x"},
 		"invalid value \"x\"":     {"-service", "x"},
-		"unknown target":          {"-until", "x"},
+		"neither active, connec":  {"-until", "x"},
 		"-timeout -1s is below 0": {"-service", "FWM 7", "-real", "10.0.0.2:80", "-timeout", "-1s"},
 		"-interval -1s is not":    {"-service", "FWM 7", "-real", "10.0.0.2:80", "-interval", "-1s"},
 		"flag provided but not ":  {"-bogus"},

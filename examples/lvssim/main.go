@@ -1,6 +1,7 @@
 // Program lvssim replays a trace of connections on a director that exists in memory only, with the scheduling, persistence
 // and timeouts of the kernel, and prints where each connection goes.
 //
+//	go install ./examples/lvssim              puts the program into the folder bin of "go env GOPATH"
 //	lvssim TRACE                              prints every decision; "-" is standard input
 //	lvssim -q TRACE                           prints a summary only
 //	lvssim -compare rr,wlc,mh TRACE           runs the trace with each scheduler and prints how even the load was
@@ -136,7 +137,7 @@ func (o *options) parse(args []string, stdout io.Writer) error {
 	case f.NArg() == 0:
 		return errors.New("a trace is needed; \"lvssim -h\" shows the flags")
 	case f.NArg() > 1:
-		return fmt.Errorf("unexpected argument %q", f.Arg(1))
+		return fmt.Errorf("unexpected argument %q after the trace; flags come before it", f.Arg(1))
 	}
 	o.trace = f.Arg(0)
 	return nil

@@ -124,7 +124,7 @@ func TestMistakes(t *testing.T) {
 		"kernel, unicast":  {service + "-a -t 10.0.0.100:80 -r 224.0.0.1:80 -m", nil, 1, "standard input:3: -a -t 10.0.0.100:80 -r 224.0.0.1:80 -m -w 1: Invalid operation.  Possibly wrong module version, address not unicast, ..."},
 		"sysctl":           {"sysctl nonsense 1", nil, 1, "standard input:1: sim: sysctl nonsense \"1\": no such sysctl"},
 		"no trace":         {"", []string{}, 2, "a trace is needed; \"lvssim -h\" shows the flags"},
-		"two traces":       {"", []string{"-", "x"}, 2, "unexpected argument \"x\""},
+		"two traces":       {"", []string{"-", "x"}, 2, "unexpected argument \"x\" after the trace; flags come before it"},
 		"unknown flag":     {"", []string{"-x"}, 2, "flag provided but not defined: -x"},
 		"scheduler":        {"", []string{"-compare", "rr,none", "-"}, 2, "invalid value \"rr,none\" for flag -compare: \"none\" is none of the schedulers rr wrr lc wlc lblc lblcr dh sh sed nq fo ovf mh twos"},
 		"needs -gen":       {"", []string{"-rate", "1", "-"}, 2, "-rate needs -gen"},

@@ -1,6 +1,7 @@
 // Program tune shows what a host needs for its role in an LVS cluster, applies it, and takes it back: kernel
 // parameters, the size of the connection table, the CPUs of network interrupts, and the timeouts of IPVS.
 //
+//	go install ./examples/tune                            puts the program into the folder bin of "go env GOPATH"
 //	tune -role director-dr -dev eth0,eth1                 shows the plan: setting, now, wanted, why
 //	tune -role director-dr -dev eth0,eth1 -apply          applies it, and records what was before
 //	tune -undo -n                                         shows what taking it back would do
@@ -16,8 +17,10 @@
 // A role needs no -dev: the parameters of a NAT director are then set for every device. With it they are set for these
 // cards, and the cards' interrupts are placed.
 //
+// The exit status is 0, 1 if something failed, and 2 after a mistake on the command line.
+//
 // Nothing is written without -apply or -undo, and no privilege is needed to look. What is applied is applied in one step:
-// if a part of it fails, or the program is interrupted, all is as it was before. Runs at the same time wait for each
+// if a part of it fails, or the program is interrupted or its terminal goes away, all is as it was before. Runs at the same time wait for each
 // other. The journal is kept below /run/lvs/tune, so that it is gone after a boot, as the values are; -persist writes files
 // for the next boot as well.
 package main
@@ -152,6 +155,8 @@ type options struct {
 	root     string
 	journal  string
 
+	ownJournal bool // not the usual one
+
 	help string // filled by parse
 }
 
@@ -273,7 +278,7 @@ func (o *options) parse(args []string) error {
 	case o.apply && len(o.roles) == 0 && len(o.devices) == 0 && o.timeouts == (ipvs.Timeouts{}) && !(o.persist && o.conns > 0):
 		return errors.New("nothing to apply: give -role, -dev or -timeouts, or -conns with -persist")
 	}
-	if o.journal == "" {
+	if o.ownJournal = o.journal != ""; !o.ownJournal {
 		o.journal = "/run/lvs/tune"
 		if o.netns != "" {
 			o.journal += "-" + strings.ReplaceAll(strings.Trim(o.netns, "/"), "/", "_")

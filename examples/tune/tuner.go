@@ -258,7 +258,16 @@ func (t *tuner) apply(ctx context.Context) error {
 	for _, d := range t.interrupts.Verify(t.tuning.Interrupts) {
 		fmt.Fprintln(t.stdout, "differs:", d)
 	}
-	fmt.Fprintf(t.stdout, "applied: %d parameters and files, %d interrupts and queues; tune -undo takes it back\n", len(report.Written), moved)
+	timeouts, undo := "", "tune -undo"
+	if e := t.tuning.Timeouts; e != nil && e.Old != e.New {
+		timeouts = ", the timeouts of IPVS"
+	}
+	for _, flag := range []struct{ name, value string }{{"netns", t.options.netns}, {"root", t.options.root}, {"journal", t.options.journal}} {
+		if flag.value != "" && (flag.name != "journal" || t.options.ownJournal) {
+			undo += fmt.Sprintf(" -%s %s", flag.name, flag.value)
+		}
+	}
+	fmt.Fprintf(t.stdout, "applied: %d parameters and files, %d interrupts and queues%s; %s takes it back\n", len(report.Written), moved, timeouts, undo)
 	return nil
 }
 
