@@ -4,18 +4,18 @@
 //	go -C examples/exporter run . -once                       prints the metrics
 //	go -C examples/exporter run .                             serves http://127.0.0.1:9763/metrics
 //	go -C examples/exporter run . -listen 10.0.0.1:9763       on another address, for everybody who reaches it
-//	LVS_KERNEL=memory:FILE go -C examples/exporter run .      for an in-memory kernel that keeps its state in FILE
+//	LVS_KERNEL=memory:/tmp/k go -C examples/exporter run .    for an in-memory kernel that keeps its state in /tmp/k
 //
 // Every service and every destination makes some fifteen time series. -max-services and -max-destinations bound them, and
 // lvs_omitted counts what has none; -max-destinations 0 leaves destinations out. Services have the sums of connections over
-// all of their destinations in any case. -rates=false leaves out the kernel's own rates, as rate() in Prometheus tells
-// nearly the same.
+// all of their destinations in any case, as the whole table is read whatever the limits are. -rates=false leaves out the
+// kernel's own rates, as rate() in Prometheus tells nearly the same.
 //
-// A table that cannot be read is lvs_up 0 and nothing else, a line on standard error when that begins or its reason changes,
-// and another attempt at the next scrape: IPVS need not be there yet. Scrapes at the same time share one look at the table.
-// SIGINT and SIGTERM let a scrape that is under way finish, within a second.
+// A table that cannot be read, or not within -timeout, is lvs_up 0 and nothing else, a line on standard error when that
+// begins or its reason changes, and another attempt at the next scrape: IPVS need not be there yet. Scrapes at the same time
+// share one look at the table. SIGINT and SIGTERM let a scrape that is under way finish, within a second.
 //
-// The file dashboard.json beside this program is for Grafana. Reading the table needs CAP_NET_ADMIN.
+// The file dashboard.json beside this program is for Grafana: Dashboards, New, Import. Reading the table needs CAP_NET_ADMIN.
 package main
 
 import (
