@@ -108,8 +108,8 @@ func run(o options) (int, error) {
 	fmt.Fprintln(os.Stderr, about)
 
 	for try := 1; ; try++ {
-		status, spoke, err := attempt(o, k, accel, initrd, cfg, stop)
-		if err != nil && !spoke && try == 1 {
+		status, started, err := attempt(o, k, accel, initrd, cfg, stop)
+		if err != nil && !started && try == 1 {
 			if _, ok := errors.AsType[*exitError](err); !ok {
 				fmt.Fprintf(os.Stderr, "vm: %v; starting it once more\n", err)
 				continue
@@ -149,8 +149,8 @@ func watch() <-chan stopRequest {
 	return requests
 }
 
-// attempt boots the machine and runs the program; spoke says whether the guest's pid 1 was heard of.
-func attempt(o options, k kernel, accel string, initrd *os.File, cfg guestConfig, stop <-chan stopRequest) (status int, spoke bool, err error) {
+// attempt boots the machine and runs the program; started says whether that was begun.
+func attempt(o options, k kernel, accel string, initrd *os.File, cfg guestConfig, stop <-chan stopRequest) (status int, started bool, err error) {
 	con := &console{}
 	if o.Verbose {
 		con.copy = os.Stderr
@@ -163,13 +163,11 @@ func attempt(o options, k kernel, accel string, initrd *os.File, cfg guestConfig
 
 	timer := time.NewTimer(bootTimeout)
 	defer timer.Stop()
-	started, stopping := false, false
+	stopping := false
 	for {
 		select {
 		case e := <-m.events:
 			switch e.kind {
-			case frameHello:
-				spoke = true
 			case frameStart:
 				started = true
 				timer.Stop()
@@ -184,21 +182,21 @@ func attempt(o options, k kernel, accel string, initrd *os.File, cfg guestConfig
 				}
 			case frameExit:
 				if stopping {
-					return exitMachine, spoke, nil
+					return exitMachine, started, nil
 				}
 				if len(e.payload) != 1 {
-					return 0, spoke, errors.New("the guest sent no exit status")
+					return 0, started, errors.New("the guest sent no exit status")
 				}
-				return int(e.payload[0]), spoke, nil
+				return int(e.payload[0]), started, nil
 			}
 		case <-m.exited:
-			return 0, spoke, m.failure("the machine ended by itself")
+			return 0, started, m.failure("the machine ended by itself")
 		case <-timer.C:
 			switch {
 			case !started:
-				return 0, spoke, m.failure("the machine did not get ready in %v", bootTimeout)
+				return 0, started, m.failure("the machine did not get ready in %v", bootTimeout)
 			case stopping:
-				return 0, spoke, m.failure("the guest does not answer")
+				return 0, started, m.failure("the guest does not answer")
 			}
 			fmt.Fprintf(os.Stderr, "vm: stopping %s after %v\n", filepath.Base(cfg.Args[0]), o.Timeout)
 			stopping = true
@@ -210,9 +208,9 @@ func attempt(o options, k kernel, accel string, initrd *os.File, cfg guestConfig
 				continue
 			}
 			if r.reason == "" {
-				return 128 + int(r.signal), spoke, nil
+				return 128 + int(r.signal), started, nil
 			}
-			return 0, spoke, &exitError{128 + int(r.signal), errors.New(r.reason)}
+			return 0, started, &exitError{128 + int(r.signal), errors.New(r.reason)}
 		}
 	}
 }
