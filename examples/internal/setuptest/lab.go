@@ -61,10 +61,14 @@ func (l *Lab[S]) Play(t testing.TB, s Service) map[netip.Addr]int {
 	}
 	vip := []string{"-vip", s.VIP.String()}
 	director := func(verb string, flags ...string) { t.Helper(); run(l.Director, verb, append(flags, vip...)) }
+	server := func(verb string, i int) {
+		t.Helper()
+		run(l.Real[i], verb, append([]string{"-role", setup.RoleRealServer}, s.Server(i)...))
+	}
 	servers := func(verb string) {
 		t.Helper()
-		for i, at := range l.Real {
-			run(at, verb, append([]string{"-role", setup.RoleRealServer}, s.Server(i)...))
+		for i := range l.Real {
+			server(verb, i)
 		}
 	}
 	if !s.ServersFirst {
@@ -75,7 +79,7 @@ func (l *Lab[S]) Play(t testing.TB, s Service) map[netip.Addr]int {
 		director("start", s.Director...)
 	}
 	director("status", s.Director...)
-	servers("status")
+	server("status", len(l.Real)-1) // the others are its like
 	after := func() {}
 	if s.Meanwhile != nil {
 		after = s.Meanwhile()
