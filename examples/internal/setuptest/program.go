@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/golvs/lvs/examples/internal/setup"
 )
 
@@ -49,8 +47,8 @@ func (p Program) Do(t testing.TB, want int, at Place, args ...string) string {
 func (p Program) Prints(t testing.TB, kernel string, want int, text string, args ...string) {
 	t.Helper()
 	status, out, errs := p.Run(t, kernel, args...)
-	if diff := cmp.Diff(text, out); diff != "" || status != want {
-		t.Fatalf("%s %v: status %d, want %d; %s\noutput (-want +got):\n%s", p.Name, args, status, want, errs, diff)
+	if out != text || status != want {
+		t.Fatalf("%s %v: status %d, want %d; %s\n%s\nwant\n%s", p.Name, args, status, want, errs, out, text)
 	}
 }
 
