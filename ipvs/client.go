@@ -295,6 +295,19 @@ func (c *Client) run(ctx context.Context, f func(*link) error) error {
 // ready makes the link usable after an exchange that ended early: by a new socket if there is a way to dial one,
 // otherwise by passing over the old answers.
 func (c *Client) ready() error {
+	if err := c.renew(); err != nil || !c.link.dirty {
+		return err
+	}
+	// Without the mutex, so that an interrupt can end it.
+	if err := c.link.drain(); err != nil {
+		return err
+	}
+	c.link.dirty = false
+	return nil
+}
+
+// renew gives a new socket to a link that needs one, if there is a way to dial one, and takes its deadline away.
+func (c *Client) renew() error {
 	var fresh *genetlink.Conn
 	if c.link.dirty && c.redial != nil {
 		conn, err := c.redial(receiveSize)
@@ -321,14 +334,7 @@ func (c *Client) ready() error {
 		l.family = c.link.family
 		c.link = l
 	}
-	if err := c.link.conn.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
-	if !c.link.dirty {
-		return nil
-	}
-	c.link.dirty = false
-	return c.link.drain()
+	return c.link.conn.SetDeadline(time.Time{})
 }
 
 // An operation is what an error says about a request.

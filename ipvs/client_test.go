@@ -726,3 +726,40 @@ func TestDialErrors(t *testing.T) {
 		wantError(t, err, errors.ErrUnsupported)
 	}
 }
+
+// What an abandoned list has left behind is thrown away only as long as the next call has time.
+func TestDrainEnds(t *testing.T) {
+	k, err := nltest.New(nil)
+	must(t, err)
+	t.Cleanup(func() { _ = k.Close() })
+	c := newTestClient(t, k.Namespace(""), nil) // cannot dial anew
+	var changes []Change
+	for i := range 3000 {
+		changes = append(changes, Change{Kind: ServiceAdd, Service: Service{ID: Mark(uint32(i+1), IPv4), Scheduler: "rr"}})
+	}
+	_, err = c.Do(t.Context(), changes)
+	must(t, err)
+	held, release := context.WithTimeout(t.Context(), 10*time.Second)
+	defer release()
+	k.Inject(nltest.Fault{Command: nltest.GetService, Effect: nltest.AfterChunk(10, func() { <-held.Done() })})
+	abandoned, abandon := context.WithCancel(t.Context())
+	list := &request{cmd: cmdGetService, flags: flagDump, reply: func([]byte) error {
+		if abandoned.Err() == nil {
+			abandon()
+			time.Sleep(10 * time.Millisecond) // until the interrupt has come
+		}
+		return nil
+	}}
+	if err := c.exchange(abandoned, func(l *link) error { return l.request(list) }); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the list that is given up: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, err := c.Info(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Info within 100 ms: %v", err)
+	}
+	if held.Err() != nil {
+		t.Errorf("Info within 100 ms took %v", time.Since(begin))
+	}
+}
