@@ -99,7 +99,10 @@ func (d *director) start(ctx context.Context, out io.Writer, flags string) error
 	if err := d.check(&e, "start"); err != nil {
 		return err
 	}
-	parts := d.parts(&e, d.client)
+	parts, err := d.parts(&e, d.client)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "%s: persistence start %s\n\n", d.title, flags)
 	if err := setup.Start(ctx, out, parts, false); err != nil {
 		return err

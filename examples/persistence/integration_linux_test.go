@@ -135,6 +135,19 @@ func TestIntegrationKinds(t *testing.T) {
 			}
 		})
 	}
+	t.Run("stop leaves what no start has made", func(t *testing.T) {
+		web := ipvs.Service{ID: ipvs.ServiceID{Protocol: ipvs.TCP, Addr: netip.MustParseAddrPort("10.0.1.210:80")}, Scheduler: "rr"}
+		if err := client.AddService(t.Context(), web); err != nil {
+			t.Fatal(err)
+		}
+		words := "stop -kind ppc -vip 10.0.1.210 -ports 80 -netns " + lab.Director.Path()
+		if status, out, errs := try(t, "", strings.Fields(words)...); status != setup.ExitOK {
+			t.Errorf("persistence %s: status %d\n%s%s", words, status, out, errs)
+		}
+		if _, err := client.Service(t.Context(), web.ID); err != nil {
+			t.Errorf("after stop: %v", err)
+		}
+	})
 }
 
 // templates lists the kernel's: those of a virtual address, or if it has none those of marks.

@@ -225,11 +225,13 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	if err != nil {
 		return e.Report(err)
 	}
-	switch verb {
-	case "start":
-		err = setup.Start(ctx, e.Stdout, o.parts(e, c), o.dryRun)
-	case "stop":
-		err = setup.Stop(ctx, e.Stdout, o.parts(e, c), o.dryRun)
+	parts, err := o.parts(e, c)
+	switch {
+	case err != nil:
+	case verb == "start":
+		err = setup.Start(ctx, e.Stdout, parts, o.dryRun)
+	case verb == "stop":
+		err = setup.Stop(ctx, e.Stdout, parts, o.dryRun)
 	default:
 		looks := append([]setup.Part{o.services(c)}, o.around(e, c)...)
 		err = setup.Status(ctx, e.Stdout, append(looks, o.affinity(c)), o.json)
@@ -237,13 +239,16 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	return e.Report(errors.Join(err, done()))
 }
 
-// parts are what a director consists of, in the order in which it is set up: when packets come, they are balanced.
-func (o *options) parts(e *setup.Env, c *ipvs.Client) []setup.Part {
-	var parts []setup.Part
+// parts are what a director consists of, in the order in which it is set up: when packets come, they are balanced. What start
+// makes of each service is recorded, so that stop takes back that and no more.
+func (o *options) parts(e *setup.Env, c *ipvs.Client) (parts []setup.Part, err error) {
 	for _, t := range o.tables(c) {
+		if t.Record, err = setup.TableRecord(e, o.netns, t.Service.ID); err != nil {
+			return nil, err
+		}
 		parts = append(parts, t)
 	}
-	return append(parts, o.around(e, c)...)
+	return append(parts, o.around(e, c)...), nil
 }
 
 // around are the parts besides the services.

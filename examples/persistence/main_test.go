@@ -175,7 +175,11 @@ func TestJSON(t *testing.T) {
 	kernel, client := ipvstest.Start(t, nil)
 	o := parse(t, "-kind ppc -vip 192.0.2.10 -ports 80,443,53/udp -real 10.0.0.2 -timeout 90s")
 	var out bytes.Buffer
-	if err := setup.Start(t.Context(), &out, o.parts(&setup.Env{Kernel: "memory:"}, client), false); err != nil {
+	parts, err := o.parts(&setup.Env{Kernel: "memory:"}, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := setup.Start(t.Context(), &out, parts, false); err != nil {
 		t.Fatal(err)
 	}
 	r := kernel.Namespace("").Connect(o.flow(netip.MustParseAddrPort("198.51.100.1:1025"), port{ipvs.TCP, 443}))
