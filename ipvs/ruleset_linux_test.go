@@ -110,11 +110,7 @@ func TestIntegrationApply(t *testing.T) {
 // or there twice. The kernel lists some 90 of them at a time.
 func TestIntegrationSnapshotChurn(t *testing.T) {
 	nstest.RequireKernel(t)
-	const snapshots = 60
-	services := 500
-	if os.Getenv("LVS_LONG") != "" { // set by make test-long
-		services = 2000
-	}
+	const snapshots, services = 60, 2000
 	ctx := t.Context()
 	ns, c := dialNS(t)
 	id := func(i int) ServiceID {

@@ -15,13 +15,13 @@ func TestQEMUArgs(t *testing.T) {
 	}{
 		"emulated": {
 			options{CPUs: 2, Memory: 1024}, accelTCG,
-			[]string{"-accel tcg,thread=multi", "-cpu max", "-smp 2", "-m 1024", "-kernel /k", "loglevel=4"},
-			[]string{"-icount", "kvm", "erms"},
+			[]string{"-accel tcg,thread=multi", "-cpu max,-erms,-fsrm,", "-smp 2", "-m 1024", "-kernel /k", "loglevel=4"},
+			[]string{"-icount", "kvm"},
 		},
 		"kvm": {options{CPUs: 1, Memory: 512}, accelKVM, []string{"-accel kvm", "-cpu host", "-smp 1"}, []string{"tcg"}},
 		"icount": {
 			options{CPUs: 1, Memory: 512, ICount: true}, accelKVM,
-			[]string{"-icount shift=0,sleep=off", "-accel tcg,thread=single", "-smp 1"}, []string{"kvm"},
+			[]string{"-icount shift=0,sleep=off", "-accel tcg,thread=single", "-cpu max,-erms,-fsrm ", "-smp 1"}, []string{"kvm"},
 		},
 		"devices": {
 			options{CPUs: 2, Memory: 512, NICs: []string{"virtio-net-pci", "vmxnet3"}, NVMe: true}, accelTCG,
