@@ -356,31 +356,17 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fs.Stat(root, journal); err != nil {
-		return nil, fmt.Errorf("irq: journal: %w", err) // and no folder for the lock is made
-	}
-	unlock, err := hostfs.Lock(ctx, root, journal)
+	done, err := hostfs.Undo(ctx, root, journal, same)
 	if err != nil {
-		return nil, fmt.Errorf("irq: %w", err)
+		err = fmt.Errorf("irq: %w", err)
 	}
-	defer unlock()
-	j, err := hostfs.LoadJournal(root, journal)
-	if err != nil {
-		return nil, fmt.Errorf("irq: %w", err)
-	}
-	list := convert(j.Restore(root, same))
-	var errs []error
-	for _, r := range list {
+	results, errs := convert(done), []error{err}
+	for _, r := range results {
 		if r.Outcome == RestoreFailed {
 			errs = append(errs, fmt.Errorf("irq: restore %s: %w", r.File, r.Err))
 		}
 	}
-	if len(errs) == 0 {
-		if err := hostfs.Remove(root, journal); err != nil {
-			errs = append(errs, fmt.Errorf("irq: journal: %w", err))
-		}
-	}
-	return list, errors.Join(errs...)
+	return results, errors.Join(errs...)
 }
 
 // PlanUndo says what Undo would do at present, without doing it: RestoreDone stands for what it would restore. It needs

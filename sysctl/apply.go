@@ -351,28 +351,14 @@ func (h *Host) Undo(ctx context.Context, journal string) ([]Restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := fs.Stat(root, journal); err != nil {
-		return nil, fmt.Errorf("sysctl: journal: %w", err) // and no folder for the lock is made
-	}
-	unlock, err := hostfs.Lock(ctx, root, journal)
+	done, err := hostfs.Undo(ctx, root, journal, same)
 	if err != nil {
-		return nil, fmt.Errorf("sysctl: %w", err)
+		err = fmt.Errorf("sysctl: %w", err)
 	}
-	defer unlock()
-	j, err := hostfs.LoadJournal(root, journal)
-	if err != nil {
-		return nil, fmt.Errorf("sysctl: %w", err)
-	}
-	results := convert(j.Restore(root, same))
-	var errs []error
+	results, errs := convert(done), []error{err}
 	for _, r := range results {
 		if r.Outcome == RestoreFailed {
 			errs = append(errs, fmt.Errorf("sysctl: restore %s: %w", r.Name, r.Err))
-		}
-	}
-	if len(errs) == 0 {
-		if err := hostfs.Remove(root, journal); err != nil {
-			errs = append(errs, fmt.Errorf("sysctl: journal: %w", err))
 		}
 	}
 	return results, errors.Join(errs...)

@@ -1,6 +1,7 @@
 package hostfs
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,6 +139,30 @@ func (j Journal) Preview(root fs.FS, same Same) []Result {
 		results[i].Now, results[i].Outcome, results[i].Err = e.look(root, same, false)
 	}
 	return results
+}
+
+// Undo takes back what the journal of a name says, and removes it unless an edit could not be taken back.
+func Undo(ctx context.Context, root WriteFS, name string, same Same) ([]Result, error) {
+	if _, err := fs.Stat(root, name); err != nil {
+		return nil, fmt.Errorf("journal: %w", err) // and no folder for the lock is made
+	}
+	unlock, err := Lock(ctx, root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	j, err := LoadJournal(root, name)
+	if err != nil {
+		return nil, err
+	}
+	results := j.Restore(root, same)
+	if slices.ContainsFunc(results, func(r Result) bool { return r.Outcome == Failed }) {
+		return results, nil
+	}
+	if err := Remove(root, name); err != nil {
+		return results, fmt.Errorf("journal: %w", err)
+	}
+	return results, nil
 }
 
 // Restore takes the edits back, the last one first. A file that holds neither the old nor the new content has been
