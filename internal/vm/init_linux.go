@@ -209,6 +209,7 @@ func (cfg *guestConfig) run(port *port) (int, error) {
 			return 0, fmt.Errorf("load module %s: %w", m.Name, err)
 		}
 	}
+	keepFilters()
 	for _, dir := range append([]string{cfg.Dir}, cfg.Folders...) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return 0, err

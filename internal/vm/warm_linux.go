@@ -1,7 +1,9 @@
 package main
 
 import (
+	"runtime"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,4 +44,36 @@ func connect(family int, addr unix.Sockaddr) {
 		}
 		_, _ = unix.Write(client, []byte{0})
 	}
+}
+
+// keepFilters makes a network namespace that stays, in which every hook for IPv4 and IPv6 packets is in use: by a table that
+// is looked at. The kernel rewrites its instructions, see warmUp, when the first user of a hook comes and when the last one
+// goes, as IPVS does with the first service and the last.
+func keepFilters() {
+	done := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // for ever, as the namespace is this thread's
+		if unix.Unshare(unix.CLONE_NEWNET) == nil {
+			lookAtTable(unix.AF_INET, unix.SOL_IP)
+			lookAtTable(unix.AF_INET6, unix.SOL_IPV6)
+		}
+		close(done)
+		select {}
+	}()
+	<-done
+}
+
+// lookAtTable asks for the size of the table that changes packets. A kernel without it has nothing to be kept.
+func lookAtTable(family, level int) {
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	const getInfo = 64 // IPT_SO_GET_INFO and IP6T_SO_GET_INFO
+	var info [84]byte  // a name of 32 bytes, and numbers
+	copy(info[:], "mangle")
+	size := uint32(len(info))
+	_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), getInfo,
+		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&size)), 0)
 }
