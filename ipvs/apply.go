@@ -28,6 +28,9 @@ const applyTries = 3
 // When a change fails because another process changed the table in between, the table is read and compared again, a
 // few times; the report then has the changes of all rounds. What still fails is in the report and its error.
 //
+// Deleting a destination cuts its connections off, as everywhere in IPVS, those that are just being opened too.
+// DiffOptions.Quiesce and [Client.Drain] avoid it.
+//
 // The error matches [fs.ErrInvalid] if want is not well formed, with the place in a [FieldError], or has a service that
 // the caller does not own; nothing was changed then.
 func (c *Client) Apply(ctx context.Context, want Ruleset, opts *ApplyOptions) (Report, error) {
