@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/golvs/lvs/examples/internal/setup"
 )
 
 // moment is when a process began. Keepalived does not wait for a notify script before it starts the next one, so the
@@ -85,18 +87,7 @@ func (j journal) read() (r record, err error) {
 	return r, err
 }
 
-// write replaces the record at once: a reader sees the old or the new one.
-func (j journal) write(r record) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	next := j.path + ".new"
-	if err := os.WriteFile(next, append(text, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(next, j.path)
-}
+func (j journal) write(r record) error { return setup.WriteRecord(j.path, r) }
 
 // lock waits until no other run changes this machine.
 func (j journal) lock(ctx context.Context) (unlock func(), err error) {

@@ -51,9 +51,10 @@ func readRecord(name string) (r record, err error) {
 	return r, nil
 }
 
-// write replaces the file at once: a reader sees the old or the new content.
-func (r record) write(name string) error {
-	text, err := json.MarshalIndent(r, "", "\t")
+// WriteRecord writes a value as JSON to a file that one run leaves for the next. It replaces the file at once: a reader sees
+// the old or the new content.
+func WriteRecord(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,10 @@ func (r record) write(name string) error {
 }
 
 func removeRecord(name string) error {
-	if err := os.Remove(name); name != "" && !errors.Is(err, fs.ErrNotExist) {
+	if name == "" {
+		return nil // an in-memory kernel has none
+	}
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -92,8 +96,8 @@ func remember(name string, steps []step) (forget func() error, err error) {
 		if !known {
 			return removeRecord(name)
 		}
-		return old.write(name)
-	}, r.write(name)
+		return WriteRecord(name, old)
+	}, WriteRecord(name, r)
 }
 
 func (r record) clone() record {
