@@ -33,7 +33,8 @@ test-unit:
 # Both kernels side by side; vm knows which ones this system offers.
 kernels: bin/vm
 	@names=$$(bin/vm -kernels) && test -n "$$names" && bin/vm -fetch && \
-		$(MAKE) --no-print-directory -j2 $$(printf 'kernel-%s ' $$names)
+		rm -f bin/failed-* && $(MAKE) --no-print-directory -kj2 $$(printf 'kernel-%s ' $$names) || \
+		{ echo "what failed:"; cat bin/failed-* 2>/dev/null; exit 1; }
 
 test-long:
 	@LVS_LONG=1 LVS_PICKS=100000 TESTTIME=90m $(MAKE) kernels
