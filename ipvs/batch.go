@@ -235,20 +235,25 @@ func (l *link) receiveBatch(first, last uint32, changes []Change, outcomes []Out
 			}
 		}
 	}
-	receive := l.recv
+	overrun := false
 	for {
-		n, err := receive(l.in)
+		var rest []byte
+		if overrun {
+			rest, err = l.tryRecv() // what is left comes at once or not at all
+		} else {
+			rest, err = l.recv(false)
+		}
 		if errors.Is(err, errOverrun) {
-			receive = l.tryRecv // what is left comes at once or not at all
+			overrun = true
 			continue
 		}
 		if err != nil {
 			return certain, err
 		}
-		if n == 0 {
+		if len(rest) == 0 {
 			return certain, errOverrun
 		}
-		for rest := l.in[:n]; len(rest) > 0; {
+		for len(rest) > 0 {
 			var h header
 			var payload []byte
 			if h, payload, rest, err = nextMessage(rest); err != nil {

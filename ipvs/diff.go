@@ -43,10 +43,17 @@ func Diff(have, want Ruleset, opts *DiffOptions) []Change {
 	if opts == nil {
 		opts = &DiffOptions{}
 	}
+	changes, _ := diff(have, want, opts, false)
+	return changes
+}
+
+// diff is Diff. With grace what is to be deleted is quiesced before; deletes is where deleting begins, and the end of the
+// changes without grace or anything to delete.
+func diff(have, want Ruleset, opts *DiffOptions, grace bool) (changes []Change, deletes int) {
 	if want.mapped() {
 		want = want.normal(false)
 	}
-	d := differ{opts: opts}
+	d := differ{opts: opts, grace: grace}
 	if want.Timeouts != nil && (have.Timeouts == nil || !want.Timeouts.fits(*have.Timeouts)) {
 		d.early = append(d.early, Change{Kind: TimeoutsSet, Timeouts: *want.Timeouts})
 	}
@@ -56,7 +63,11 @@ func Diff(have, want Ruleset, opts *DiffOptions) []Change {
 	if want.Services != nil {
 		d.services(have.Services, want.Services)
 	}
-	stages := [...][]Change{d.early, d.add, d.remove, d.late}
+	deletes = len(d.early) + len(d.add) + len(d.remove)
+	if len(d.last) == 0 {
+		deletes += len(d.late)
+	}
+	stages := [...][]Change{d.early, d.add, d.remove, d.last, d.late}
 	only, filled := 0, 0
 	for i := range stages {
 		if len(stages[i]) > 0 {
@@ -65,9 +76,9 @@ func Diff(have, want Ruleset, opts *DiffOptions) []Change {
 		}
 	}
 	if filled <= 1 {
-		return stages[only]
+		return stages[only], deletes
 	}
-	return slices.Concat(stages[:]...)
+	return slices.Concat(stages[:]...), deletes
 }
 
 // matches reports whether [Diff] would find nothing to change, and that the services that are wanted are well formed. It
@@ -178,11 +189,12 @@ func sameDestinations(have []DestinationStatus, want []Destination, opts *DiffOp
 
 // differ collects changes for each of the stages that follow one another.
 type differ struct {
-	opts  *DiffOptions
-	early []Change // stopping daemons, which do not go with destinations of another family
-	add   []Change // what adds capacity
-	// What takes capacity away.
-	remove []Change
+	opts   *DiffOptions
+	grace  bool
+	early  []Change // stopping daemons, which do not go with destinations of another family
+	add    []Change // what adds capacity
+	remove []Change // what takes capacity away
+	last   []Change // with grace, what deletes
 	late   []Change // starting daemons
 }
 
@@ -257,11 +269,29 @@ func (d *differ) services(have, want []ServiceRules) {
 		if wanted[j] || d.opts.KeepExtra || d.opts.Owned != nil && !d.opts.Owned(have[j].ID) {
 			continue
 		}
-		if d.opts.Quiesce {
-			d.destinations(have[j].ID, have[j].Destinations, nil)
-			continue
+		if d.opts.Quiesce || d.grace {
+			for _, h := range have[j].Destinations {
+				d.quiesce(have[j].ID, h)
+			}
 		}
-		d.remove = append(d.remove, Change{Kind: ServiceDelete, Service: Service{ID: have[j].ID}})
+		if !d.opts.Quiesce {
+			d.delete(Change{Kind: ServiceDelete, Service: Service{ID: have[j].ID}})
+		}
+	}
+}
+
+func (d *differ) quiesce(id ServiceID, h Destination) {
+	if h.Weight != 0 {
+		h.Weight = 0
+		d.remove = append(d.remove, destinationChange(DestinationSet, id, h))
+	}
+}
+
+func (d *differ) delete(c Change) {
+	if d.grace {
+		d.last = append(d.last, c)
+	} else {
+		d.remove = append(d.remove, c)
 	}
 }
 
@@ -320,12 +350,11 @@ func (d *differ) destinations(id ServiceID, have, want []Destination) {
 		if wanted(h.Addr) >= 0 {
 			continue
 		}
-		switch {
-		case !d.opts.Quiesce:
-			d.remove = append(d.remove, destinationChange(DestinationDelete, id, Destination{Addr: h.Addr}))
-		case h.Weight != 0:
-			h.Weight = 0
-			d.remove = append(d.remove, destinationChange(DestinationSet, id, h))
+		if d.opts.Quiesce || d.grace {
+			d.quiesce(id, h)
+		}
+		if !d.opts.Quiesce {
+			d.delete(destinationChange(DestinationDelete, id, Destination{Addr: h.Addr}))
 		}
 	}
 }

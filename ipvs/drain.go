@@ -54,6 +54,9 @@ type DrainOptions struct {
 	// Keep leaves the destination in the table with weight 0 instead of deleting it.
 	Keep bool
 
+	// DryRun ends after the first look and changes nothing.
+	DryRun bool
+
 	// Progress, if not nil, is called with every look, the first one before anything is changed, from the goroutine of
 	// the call.
 	Progress func(DrainProgress)
@@ -101,6 +104,9 @@ func (c *Client) Drain(ctx context.Context, id ServiceID, addr netip.AddrPort, o
 		return err
 	}
 	progress(DrainProgress{Destination: d, Left: opts.Until.Left(d), Warning: c.drainWarning(service.Service)})
+	if opts.DryRun {
+		return nil
+	}
 	if before := d.Destination; before.Weight != 0 {
 		quiesced := before
 		quiesced.Weight = 0

@@ -105,6 +105,21 @@ func TestDrainDeleted(t *testing.T) {
 	wantError(t, err, fs.ErrNotExist)
 }
 
+func TestDrainDryRun(t *testing.T) {
+	_, c, conns := drainSetup(t, Persistent)
+	conns(7, 0, 0)
+	before, err := c.Destination(t.Context(), web, real)
+	must(t, err)
+	var looks []DrainProgress
+	must(t, c.Drain(t.Context(), web, real, &DrainOptions{DryRun: true, Progress: func(p DrainProgress) { looks = append(looks, p) }}))
+	if len(looks) != 1 || looks[0].Left != 7 || looks[0].Warning == "" {
+		t.Errorf("%+v", looks)
+	}
+	if after, err := c.Destination(t.Context(), web, real); err != nil || after != before {
+		t.Errorf("%+v, %v", after, err)
+	}
+}
+
 func TestDrainWarning(t *testing.T) {
 	for value, want := range map[string]bool{"0\n": true, "1\n": false, "": true} {
 		_, c, _ := drainSetup(t, Persistent)

@@ -17,7 +17,6 @@ type link struct {
 	family uint16 // number of the family IPVS, 0 until it was looked up
 	seq    uint32
 	out    []byte
-	in     []byte
 	last   lastService
 	io     transfer
 
@@ -44,8 +43,8 @@ func newLink(conn *genetlink.Conn, receive int) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connection without a descriptor: %w", err)
 	}
-	l := &link{conn: conn, raw: raw, in: make([]byte, receive)}
-	return l, l.prepare()
+	l := &link{conn: conn, raw: raw}
+	return l, l.prepare(receive)
 }
 
 // A request is one message to the kernel and what to do with the answer.
@@ -130,12 +129,12 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 	l.parts = 0
 	answer := r.answer()
 	for {
-		n, err := l.recv(l.in)
+		// A list takes two datagrams at least, its last part and the message that it is the last.
+		rest, err := l.recv(r.flags&flagDump != 0)
 		if err != nil {
 			return false, err
 		}
 		counted := false
-		rest := l.in[:n]
 		for len(rest) > 0 {
 			var h header
 			var payload []byte
@@ -187,11 +186,11 @@ func (l *link) receive(typ uint16, seq uint32, r *request) (whole bool, failed e
 // finishDump reads a dump that was given up to its end.
 func (l *link) finishDump() error {
 	for l.unfinished != 0 {
-		n, err := l.recv(l.in)
+		rest, err := l.recv(true)
 		if err != nil {
 			return err
 		}
-		for rest := l.in[:n]; len(rest) > 0; {
+		for len(rest) > 0 {
 			var h header
 			if h, _, rest, err = nextMessage(rest); err != nil {
 				return err
@@ -264,14 +263,14 @@ func answered(err error, errno syscall.Errno) bool {
 // number.
 func (l *link) drain() error {
 	for {
-		n, err := l.tryRecv(l.in)
+		rest, err := l.tryRecv()
 		if errors.Is(err, errOverrun) {
 			continue // what was lost is nobody's any more
 		}
-		if n == 0 || err != nil {
+		if len(rest) == 0 || err != nil {
 			return err
 		}
-		for rest := l.in[:n]; len(rest) > 0; {
+		for len(rest) > 0 {
 			var h header
 			if h, _, rest, err = nextMessage(rest); err != nil {
 				break

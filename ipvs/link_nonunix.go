@@ -4,7 +4,7 @@ package ipvs
 
 type transfer struct{}
 
-func (l *link) prepare() error              { return nil }
-func (l *link) send([]byte) error           { return errPlatform }
-func (l *link) recv([]byte) (int, error)    { return 0, errPlatform }
-func (l *link) tryRecv([]byte) (int, error) { return 0, errPlatform }
+func (l *link) prepare(int) error         { return nil }
+func (l *link) send([]byte) error         { return errPlatform }
+func (l *link) recv(bool) ([]byte, error) { return nil, errPlatform }
+func (l *link) tryRecv() ([]byte, error)  { return nil, errPlatform }

@@ -12,34 +12,56 @@ import (
 // transfer is the system call that a link makes. What the socket's owner calls back is kept with it: closures over the
 // variables of one call would be allocated for each.
 type transfer struct {
-	write, read, try func(fd uintptr) (done bool)
+	write, read, readTwo, try func(fd uintptr) (done bool)
 
-	b   []byte
-	n   int
+	out []byte
+	n   int // bytes written
 	err error
+
+	// Datagrams that were received: their memory, lengths, how many there are, and how many of them were handed out.
+	in      [2][]byte
+	lengths [2]int
+	have    int
+	taken   int
+	two     twoDatagrams
 
 	// alone says that the kernel lets nobody but itself send to the socket, so that a sender need not be asked for.
 	alone bool
 }
 
-// prepare makes the link ready for its first transfer.
-func (l *link) prepare() error {
+// prepare makes the link ready for its first transfer, with receive buffers of a size.
+func (l *link) prepare(size int) error {
 	t := &l.io
+	for i := range t.in {
+		t.in[i] = make([]byte, size)
+	}
+	t.two.into(&t.in)
 	t.write = func(fd uintptr) bool {
 		for {
-			t.n, t.err = unix.Write(int(fd), t.b)
+			t.n, t.err = unix.Write(int(fd), t.out)
 			if !errors.Is(t.err, unix.EINTR) {
 				return !errors.Is(t.err, unix.EAGAIN)
 			}
 		}
 	}
+	t.try = func(fd uintptr) bool {
+		t.taken, t.have = 0, 0
+		if t.lengths[0], t.err = t.receive(int(fd)); t.err == nil {
+			t.have = 1
+		}
+		return true
+	}
 	t.read = func(fd uintptr) bool {
-		t.n, t.err = t.receive(int(fd))
+		t.try(fd)
 		return !errors.Is(t.err, unix.EAGAIN)
 	}
-	t.try = func(fd uintptr) bool {
-		t.n, t.err = t.receive(int(fd))
-		return true
+	t.readTwo = func(fd uintptr) bool {
+		for t.taken = 0; ; {
+			t.have, t.err = t.two.receive(int(fd), &t.lengths)
+			if !errors.Is(t.err, unix.EINTR) {
+				return !errors.Is(t.err, unix.EAGAIN)
+			}
+		}
 	}
 	if err := l.raw.Control(func(fd uintptr) { t.alone = onlyKernel(int(fd)) }); err != nil {
 		return err
@@ -49,10 +71,10 @@ func (l *link) prepare() error {
 	}
 	// What somebody sent before would be taken for the kernel's.
 	for {
-		switch n, err := l.tryRecv(l.in); {
+		switch b, err := l.tryRecv(); {
 		case err != nil && !errors.Is(err, errOverrun):
 			return err
-		case err == nil && n == 0:
+		case err == nil && len(b) == 0:
 			return nil
 		}
 	}
@@ -60,7 +82,7 @@ func (l *link) prepare() error {
 
 // send writes one datagram. The kernel executes what is in it before the call returns.
 func (l *link) send(b []byte) error {
-	l.io.b = b
+	l.io.out = b
 	if err := l.raw.Write(l.io.write); err != nil {
 		return err
 	}
@@ -73,36 +95,60 @@ func (l *link) send(b []byte) error {
 	return nil
 }
 
-// recv waits for one datagram.
-func (l *link) recv(b []byte) (int, error) {
-	l.io.b = b
-	if err := l.raw.Read(l.io.read); err != nil {
-		return 0, err
+// recv waits for a datagram, whose bytes are valid until the next call. With two it takes another one from the socket at
+// once, if there is one, for the next call.
+func (l *link) recv(two bool) ([]byte, error) {
+	t := &l.io
+	if t.taken < t.have {
+		return t.take(), nil
 	}
-	return l.io.n, receiveError(l.io.err)
+	read := t.read
+	if two && t.alone {
+		read = t.readTwo
+	}
+	if err := l.raw.Read(read); err != nil {
+		return nil, err
+	}
+	if t.err != nil {
+		return nil, receiveError(t.err)
+	}
+	return t.take(), nil
 }
 
-// tryRecv reads one datagram if there is one, and returns 0 otherwise.
-func (l *link) tryRecv(b []byte) (int, error) {
-	l.io.b = b
-	if err := l.raw.Read(l.io.try); err != nil {
-		return 0, err
+// tryRecv returns a datagram if there is one, and nothing otherwise.
+func (l *link) tryRecv() ([]byte, error) {
+	t := &l.io
+	if t.taken < t.have {
+		return t.take(), nil
 	}
-	if errors.Is(l.io.err, unix.EAGAIN) {
-		return 0, nil
+	if err := l.raw.Read(t.try); err != nil {
+		return nil, err
 	}
-	return l.io.n, receiveError(l.io.err)
+	if errors.Is(t.err, unix.EAGAIN) {
+		return nil, nil
+	}
+	if t.err != nil {
+		return nil, receiveError(t.err)
+	}
+	return t.take(), nil
+}
+
+func (t *transfer) take() []byte {
+	i := t.taken
+	t.taken++
+	return t.in[i][:t.lengths[i]]
 }
 
 func (t *transfer) receive(fd int) (n int, err error) {
+	b := t.in[0]
 	for {
 		if t.alone {
 			// The buffer takes whatever the kernel sends; a message that was cut off would show by its length.
-			n, err = unix.Read(fd, t.b)
+			n, err = unix.Read(fd, b)
 		} else {
 			var flags int
 			var from unix.Sockaddr
-			n, _, flags, from, err = unix.Recvmsg(fd, t.b, nil, 0)
+			n, _, flags, from, err = unix.Recvmsg(fd, b, nil, 0)
 			if err == nil && !fromKernel(from) {
 				continue // another process may send to our port; only the kernel's word counts
 			}
@@ -121,9 +167,6 @@ func (t *transfer) receive(fd int) (n int, err error) {
 }
 
 func receiveError(err error) error {
-	if err == nil {
-		return nil
-	}
 	if errors.Is(err, unix.ENOBUFS) {
 		return errOverrun
 	}

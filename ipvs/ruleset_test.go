@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -309,6 +311,110 @@ func TestApplyFaults(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestApplyGrace(t *testing.T) {
+	ctx := t.Context()
+	other := ServiceID{Protocol: UDP, Addr: web.Addr}
+	real1 := Destination{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Weight: 1}
+	real2 := Destination{Addr: netip.MustParseAddrPort("10.0.0.2:80"), Weight: 2}
+	real3 := Destination{Addr: netip.MustParseAddrPort("10.0.0.3:80"), Weight: 3}
+	want := Ruleset{Services: []ServiceRules{{Service: Service{ID: web, Scheduler: "rr"}, Destinations: []Destination{real1}}}}
+	setup := func(t *testing.T) (*nltest.Kernel, *Client) {
+		k, c := newKernel(t, nil)
+		have := Ruleset{Services: []ServiceRules{
+			{Service: Service{ID: web, Scheduler: "rr"}, Destinations: []Destination{real1, real2}},
+			{Service: Service{ID: other, Scheduler: "rr"}, Destinations: []Destination{real3}},
+		}}
+		if _, err := c.Apply(ctx, have, nil); err != nil {
+			t.Fatal(err)
+		}
+		return k, c
+	}
+	weights := func(t *testing.T, c *Client) string {
+		rs, err := c.Ruleset(ctx)
+		must(t, err)
+		var list []string
+		for _, s := range rs.Services {
+			for _, d := range s.Destinations {
+				list = append(list, fmt.Sprint(s.ID, " ", d.Addr, " ", d.Weight))
+			}
+		}
+		slices.Sort(list)
+		return strings.Join(list, "\n")
+	}
+	end := fmt.Sprint(web, " ", real1.Addr, " ", real1.Weight)
+	quiesced := fmt.Sprint(web, " ", real1.Addr, " ", real1.Weight, "\n", web, " ", real2.Addr, " 0\n", other, " ", real3.Addr, " 0")
+	kinds := func(r Report) (list []ChangeKind) {
+		for _, c := range r.Changes {
+			list = append(list, c.Kind)
+		}
+		return list
+	}
+	plan := []ChangeKind{DestinationSet, DestinationSet, DestinationDelete, ServiceDelete}
+
+	t.Run("waits", func(t *testing.T) {
+		_, c := setup(t)
+		dry, err := c.Apply(ctx, want, &ApplyOptions{Grace: time.Hour, DryRun: true})
+		must(t, err)
+		const grace = 30 * time.Millisecond
+		start := time.Now()
+		r, err := c.Apply(ctx, want, &ApplyOptions{Grace: grace})
+		took := time.Since(start)
+		must(t, err)
+		if !slices.Equal(kinds(r), plan) || !slices.Equal(kinds(dry), plan) || r.Applied() != len(plan) || dry.Applied() != 0 {
+			t.Errorf("%v\nand without doing it\n%v", r, dry)
+		}
+		if took < grace {
+			t.Errorf("deleted after %v", took)
+		}
+		if have := weights(t, c); have != end {
+			t.Error(have)
+		}
+	})
+	t.Run("ended meanwhile", func(t *testing.T) {
+		_, c := setup(t)
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		r, err := c.Apply(short, want, &ApplyOptions{Grace: time.Hour})
+		if !errors.Is(err, context.DeadlineExceeded) || r.Applied() != 2 || r.Outcomes[2].State != NotTried {
+			t.Errorf("%v\n%v", err, r)
+		}
+		if have := weights(t, c); have != quiesced {
+			t.Error(have)
+		}
+		// What has weight 0 already had its time.
+		if r, err = c.Apply(ctx, want, &ApplyOptions{Grace: time.Hour}); err != nil || r.Applied() != 2 {
+			t.Errorf("%v\n%v", err, r)
+		}
+		if have := weights(t, c); have != end {
+			t.Error(have)
+		}
+	})
+	t.Run("a failure before", func(t *testing.T) {
+		k, c := setup(t)
+		k.Inject(nltest.Fault{Command: nltest.SetDest, Nth: 1, Effect: nltest.Fail(nltest.ENOMEM)})
+		r, err := c.Apply(ctx, want, &ApplyOptions{Grace: time.Hour, StopOnError: true})
+		wantError(t, err, syscall.Errno(eNOMEM))
+		if r.Applied() != 0 || len(r.Outcomes) != len(plan) {
+			t.Error(r)
+		}
+	})
+	t.Run("nothing to delete", func(t *testing.T) {
+		_, c := setup(t)
+		lower := Ruleset{Services: []ServiceRules{{
+			Service:      Service{ID: web, Scheduler: "rr"},
+			Destinations: []Destination{real1, {Addr: real2.Addr}},
+		}}}
+		opts := &ApplyOptions{Grace: time.Hour, DiffOptions: DiffOptions{KeepExtra: true}}
+		if r, err := c.Apply(ctx, lower, opts); err != nil || r.Applied() != 1 {
+			t.Errorf("%v\n%v", err, r)
+		}
+	})
+	_, c := setup(t)
+	if _, err := c.Apply(ctx, want, &ApplyOptions{Grace: -1}); !errors.Is(err, fs.ErrInvalid) {
+		t.Error(err)
 	}
 }
 

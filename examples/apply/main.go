@@ -5,6 +5,7 @@
 //	apply rules.txt                          a rule file of ipvsadm -S, or JSON as "apply -dump" writes it
 //	apply -n rules.txt                       only shows what it would do
 //	apply -owned 192.0.2.0/24 rules.txt      leaves all services alone that are not in that network
+//	apply -grace 1s rules.txt                real servers have weight 0 for a second before they are deleted
 //	apply -n -format ipvsadm rules.txt       shows it as the lines that ipvsadm would do it with
 //	apply -dump                              writes the table as JSON; with -format ipvsadm as a rule file
 //
@@ -114,6 +115,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	fs.BoolVar(&opts.KeepWeights, "keep-weights", false, "leave the weights of real servers that are there already")
 	fs.BoolVar(&opts.KeepExtra, "keep-extra", false, "leave services and real servers that are not in the file")
 	fs.BoolVar(&opts.Quiesce, "quiesce", false, "set the weight of what is not in the file to 0 instead of deleting it")
+	fs.DurationVar(&opts.Grace, "grace", 0, "`time` that what is not in the file has weight 0 before it is deleted, so that connections being opened get through")
 	fs.BoolVar(&opts.KeepOrder, "order", false, "bring real servers into the file's order too, by deleting and adding them")
 	fs.Var(&owned, "owned", "touch only these services: a `network`, an address, \"TCP 192.0.2.1:80\" or \"FWM 7\"; may be repeated")
 	fs.StringVar(&cfg.NetNS, "netns", "", "network namespace, a `name` or a path; default this one")
@@ -145,6 +147,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return mistake("-%s has no effect with -dump", idle)
 	case opts.KeepExtra && opts.Quiesce:
 		return mistake("-keep-extra and -quiesce exclude each other")
+	case opts.Grace < 0:
+		return mistake("-grace %v is below 0", opts.Grace)
+	case opts.Grace > 0 && (opts.KeepExtra || opts.Quiesce):
+		return mistake("-grace has no effect with -keep-extra or -quiesce, which delete nothing")
 	case !*dump && fs.NArg() != 1:
 		if fs.NArg() > 1 {
 			return mistake("unexpected argument %q after the file; flags come before it", fs.Arg(1))

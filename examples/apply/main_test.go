@@ -140,6 +140,8 @@ func TestMistakes(t *testing.T) {
 		{"", []string{"-dump", "-format", "text"}, setup.ExitUsage, "json or ipvsadm"},
 		{"", []string{"-dump", "-owned", "192.0.2.0/24"}, setup.ExitUsage, "-owned has no effect with -dump"},
 		{"", []string{"-keep-extra", "-quiesce", "-"}, setup.ExitUsage, "exclude each other"},
+		{"", []string{"-grace", "-1s", "-"}, setup.ExitUsage, "below 0"},
+		{"", []string{"-grace", "1s", "-quiesce", "-"}, setup.ExitUsage, "no effect"},
 		{"", []string{"-owned", "x", "-"}, setup.ExitUsage, "not a network"},
 		{"", []string{"/no/such/file"}, setup.ExitError, "no such file"},
 		{"-A -t 192.0.2.1:80\n-A -t 192.0.2.1:80\n", []string{"-"}, setup.ExitError, "standard input: line 2: ipvs: add service TCP 192.0.2.1:80: service exists"},

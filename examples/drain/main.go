@@ -41,7 +41,6 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 		netns   string
 		timeout time.Duration
 		asJSON  bool
-		dryRun  bool
 	)
 	fs := flag.NewFlagSet("drain", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -57,7 +56,7 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 	fs.DurationVar(&timeout, "timeout", 0, "give up after this `time`; 0 for never")
 	fs.BoolVar(&opts.Keep, "keep", false, "leave the real server in the table with weight 0")
 	fs.BoolVar(&asJSON, "json", false, "print each look as a line of JSON")
-	fs.BoolVar(&dryRun, "n", false, "only show how much there is to wait for")
+	fs.BoolVar(&opts.DryRun, "n", false, "only show how much there is to wait for, and what may keep clients coming")
 	fs.StringVar(&netns, "netns", "", "network namespace, a `name` or a path; default this one")
 	mistake := func(format string, args ...any) int { return e.Mistake("", fmt.Errorf(format, args...)) }
 	switch err := fs.Parse(args); {
@@ -91,16 +90,9 @@ func run(ctx context.Context, e *setup.Env, args []string) int {
 		return e.Report(err)
 	}
 	opts.Progress = progress(e, asJSON)
-	if dryRun {
-		d, getErr := c.Destination(ctx, id, addr)
-		if err = getErr; err == nil {
-			opts.Progress(ipvs.DrainProgress{Destination: d, Left: opts.Until.Left(d)})
-		}
-	} else {
-		err = c.Drain(ctx, id, addr, &opts)
-		if ctx.Err() != nil {
-			weight(ctx, e, c, id, addr)
-		}
+	err = c.Drain(ctx, id, addr, &opts)
+	if ctx.Err() != nil && !opts.DryRun {
+		weight(ctx, e, c, id, addr)
 	}
 	return e.Report(errors.Join(err, done()))
 }

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fs.StringVar(&o.ours, "ours", "", "`path` of examples/ipvsadm; without it those rows are left out")
 	fs.StringVar(&o.only, "only", "", "measure these `rows` only, separated by commas: create, list, long, delete, equal, restore, print")
 	fs.StringVar(&o.without, "without", "", "leave out methods whose name has this `text`, such as moby")
-	fs.IntVar(&o.runs, "runs", 2, "`number` of runs of each method; the difference is printed")
+	fs.IntVar(&o.runs, "runs", 6, "`number` of runs of each method; the difference is printed")
 	fs.DurationVar(&o.settle, "settle", 0, "`time` before each measurement in which the kernel clears away what the last one left")
 	fs.BoolVar(&o.once, "once", false, "do what only reads once in a run, not three times")
 	fs.BoolVar(&o.verbose, "v", false, "print each run as it ends")
