@@ -82,6 +82,9 @@ func (n *node) Start(ctx context.Context) (setup.Action, error) {
 	return n.table(n.serving(n.others())).Start(ctx)
 }
 
+// RecordFile makes it a [setup.Recorder].
+func (n *node) RecordFile() string { return n.record }
+
 // Stop removes the service.
 func (n *node) Stop(ctx context.Context) (setup.Action, error) { return n.table(true).Stop(ctx) }
 

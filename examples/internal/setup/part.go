@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,22 @@ type Part interface {
 
 	// Check looks at how things are.
 	Check(ctx context.Context) (Look, error)
+}
+
+// Recorder is a part that leaves a file for later runs. Of all that start or stop such parts one runs at a time.
+type Recorder interface {
+	Part
+	RecordFile() string // empty for none
+}
+
+// lock waits for others that start or stop parts with records.
+func lock(ctx context.Context, out io.Writer, parts []Part, dry bool) (unlock func(), err error) {
+	for _, p := range parts {
+		if r, ok := p.(Recorder); ok && r.RecordFile() != "" && !dry {
+			return lockFolder(ctx, out, filepath.Dir(r.RecordFile()))
+		}
+	}
+	return func() {}, nil
 }
 
 // Action is what a part is about to do.
@@ -60,6 +77,11 @@ func (f Finding) String() string {
 // those before it are taken back in reverse order, so that the machine is as before. With dry set it only shows what would
 // be done.
 func Start(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
+	unlock, err := lock(ctx, out, parts, dry)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	var actions []Action
 	for _, p := range parts {
 		a, err := p.Start(ctx)
@@ -108,12 +130,17 @@ func undo(ctx context.Context, out io.Writer, done []Action) error {
 const stopTimeout = 2 * time.Minute
 
 // Stop stops the parts in reverse order, and all that can be even if one fails; but nothing is done if one of them finds a
-// [Contradiction]. Once begun it goes on to the end, also when
-// the context ends meanwhile, so that no half of a role remains. With dry set it only shows what would be done.
+// [Contradiction]. Once begun it goes on to the end, also when the context ends meanwhile, so that no half of a role
+// remains. With dry set it only shows what would be done.
 func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	unlock, err := lock(ctx, out, parts, dry)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	var errs []error
@@ -133,7 +160,7 @@ func Stop(ctx context.Context, out io.Writer, parts []Part, dry bool) error {
 		idle = idle && a.Text == ""
 		errs = append(errs, a.run(ctx, out, dry))
 	}
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	if err == nil && idle {
 		fmt.Fprintln(out, "nothing to do")
 	}

@@ -31,6 +31,9 @@ type Table struct {
 	Record string
 }
 
+// RecordFile makes it a [Recorder].
+func (t *Table) RecordFile() string { return t.Record }
+
 // step is one change to the table and what takes it back.
 type step struct{ do, undo ipvsadm.Operation }
 
