@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fs.StringVar(&o.ours, "ours", "", "`path` of examples/ipvsadm; without it those rows are left out")
 	fs.StringVar(&o.only, "only", "", "measure these `rows` only, separated by commas: create, list, long, delete, equal, restore, print")
 	fs.StringVar(&o.without, "without", "", "leave out methods whose name has this `text`, such as moby")
-	fs.IntVar(&o.runs, "runs", 6, "`number` of runs of each method; the difference is printed")
+	fs.IntVar(&o.runs, "runs", 0, "`number` of runs of each method, of which the cheapest counts and the difference is printed; 0 for 6 of lists and 2 of the others")
 	fs.DurationVar(&o.settle, "settle", 0, "`time` before each measurement in which the kernel clears away what the last one left")
 	fs.BoolVar(&o.once, "once", false, "do what only reads once in a run, not three times")
 	fs.BoolVar(&o.verbose, "v", false, "print each run as it ends")
@@ -153,8 +153,12 @@ func (o options) run(cmd *exec.Cmd) (m measurement, err error) {
 
 // measure runs a method in processes of its own.
 func (o options) measure(ctx context.Context, i int) (*result, error) {
+	runs := o.runs
+	if runs <= 0 {
+		runs = methods[i].times()
+	}
 	var all []measurement
-	for range max(o.runs, 1) {
+	for range runs {
 		m, err := o.run(o.command(ctx, i))
 		if err != nil {
 			return nil, err
