@@ -19,10 +19,14 @@ func family(addr netip.Addr) byte {
 }
 
 // AddAddr adds an address with its prefix length to a device. An IPv6 address is usable at once: the kernel does not look
-// for duplicates.
+// for duplicates, and the route by which packets for it are taken, which the kernel adds in the background, is there.
 func (n *NS) AddAddr(t testing.TB, name string, p netip.Prefix) {
 	t.Helper()
-	n.addr(t, fmt.Sprintf("add address %v to %s", p, name), unix.RTM_NEWADDR, create, name, p)
+	what := fmt.Sprintf("add address %v to %s", p, name)
+	n.addr(t, what, unix.RTM_NEWADDR, create, name, p)
+	if l := n.Link(t, name); p.Addr().Is6() && l.Up {
+		settle(t, what, func() (bool, string) { return n.local(p.Addr(), l.Index) })
+	}
 }
 
 // DeleteAddr removes an address from a device.

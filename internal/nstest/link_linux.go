@@ -17,6 +17,8 @@ type Link struct {
 	MTU   int // bytes
 	Up    bool
 	MAC   net.HardwareAddr
+
+	state uint8 // operational, IF_OPER_UP and the like
 }
 
 // Link returns a device by its name.
@@ -55,6 +57,8 @@ func (n *NS) link(name string) (Link, error) {
 			l.MAC = net.HardwareAddr(ad.Bytes())
 		case unix.IFLA_MTU:
 			l.MTU = int(ad.Uint32())
+		case unix.IFLA_OPERSTATE:
+			l.state = ad.Uint8()
 		}
 	}
 	return l, ad.Err()
@@ -76,11 +80,12 @@ func (n *NS) addLink(t testing.TB, name, kind string, data attrs) {
 	})
 }
 
-// Dummy makes a dummy device and switches it on.
+// Dummy makes a dummy device and switches it on. It is of use at once, its link-local address included.
 func (n *NS) Dummy(t testing.TB, name string) {
 	t.Helper()
 	n.addLink(t, name, "dummy", nil)
 	n.Up(t, name)
+	n.settleLinkLocal(t, name)
 }
 
 // Bridge makes a bridge, which forwards at once and all multicast, and switches it on. Ports are added with SetMaster.
@@ -94,7 +99,8 @@ func (n *NS) Bridge(t testing.TB, name string) {
 	n.Up(t, name)
 }
 
-// Veth connects two namespaces, or one with itself, by a pair of devices and switches both on.
+// Veth connects two namespaces, or one with itself, by a pair of devices and switches both on. They are of use at once, their
+// link-local addresses included: no packet is lost because the kernel has not got that far.
 func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 	t.Helper()
 	const peer = 1 // VETH_INFO_PEER
@@ -110,6 +116,10 @@ func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 	})
 	a.Up(t, aName)
 	b.Up(t, bName)
+	a.settleLink(t, aName)
+	b.settleLink(t, bName)
+	a.settleLinkLocal(t, aName)
+	b.settleLinkLocal(t, bName)
 }
 
 // setLink changes a device.

@@ -109,15 +109,18 @@ func (n *NS) do(f func()) (err error) {
 // Sysctl returns a value below /proc/sys, without the newline. The name has slashes: net/ipv4/ip_forward.
 func (n *NS) Sysctl(t testing.TB, name string) string {
 	t.Helper()
-	var value string
-	n.Do(t, func() {
-		data, err := os.ReadFile(filepath.Join("/proc/sys", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		value = strings.TrimRight(string(data), "\n")
-	})
+	value, err := n.readSysctl(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return value
+}
+
+func (n *NS) readSysctl(name string) (string, error) {
+	var data []byte
+	var err error
+	doErr := n.do(func() { data, err = os.ReadFile(filepath.Join("/proc/sys", name)) })
+	return strings.TrimRight(string(data), "\n"), errors.Join(doErr, err)
 }
 
 // SetSysctl sets a value below /proc/sys, named as for Sysctl. The value goes with the namespace; one that is not a
