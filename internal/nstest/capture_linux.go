@@ -35,6 +35,7 @@ func (f Frame) Packet() (Packet, error) {
 type Capture struct {
 	file *os.File
 	done chan struct{} // closed when reading has ended
+	stop sync.Once
 
 	mu     sync.Mutex
 	frames []Frame
@@ -86,7 +87,7 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// read collects frames until the socket is closed.
+// read collects frames until the capture is stopped, and then those that the kernel has seen before.
 func (c *Capture) read() {
 	defer close(c.done)
 	conn, err := c.file.SyscallConn()
@@ -96,33 +97,53 @@ func (c *Capture) read() {
 	}
 	buf, oob := make([]byte, 1<<16), make([]byte, 128)
 	for {
-		var n, oobn int
-		var from unix.Sockaddr
-		var recvErr error
-		err := conn.Read(func(fd uintptr) bool {
-			n, oobn, _, from, recvErr = unix.Recvmsg(int(fd), buf, oob, 0)
-			return recvErr != unix.EAGAIN && recvErr != unix.EINTR
-		})
-		if err != nil {
-			return // closed
+		more := false
+		if err := conn.Read(func(fd uintptr) bool {
+			var err error
+			if err = c.receive(int(fd), buf, oob); err == unix.EAGAIN {
+				return false
+			}
+			more = err == nil
+			return true
+		}); err != nil {
+			break // stopped
 		}
-		c.mu.Lock()
-		if recvErr != nil && recvErr != unix.ENETDOWN { // the device may go down and up
-			c.err = recvErr
-			c.mu.Unlock()
+		if !more {
 			return
 		}
-		if recvErr == nil {
-			f := Frame{Time: timestamp(oob[:oobn]), Data: append([]byte(nil), buf[:n]...)}
-			if sll, ok := from.(*unix.SockaddrLinklayer); ok {
-				f.Outgoing = sll.Pkttype == unix.PACKET_OUTGOING
-			}
-			c.frames = append(c.frames, f)
-			close(c.more)
-			c.more = make(chan struct{})
-		}
-		c.mu.Unlock()
 	}
+	stopped := time.Now()
+	_ = conn.Control(func(fd uintptr) {
+		for c.receive(int(fd), buf, oob) == nil {
+			if frames := c.Frames(); frames[len(frames)-1].Time.After(stopped) {
+				return // there may be no end of them
+			}
+		}
+	})
+}
+
+// receive adds a frame to those that were captured. Without one the error is EAGAIN.
+func (c *Capture) receive(fd int, buf, oob []byte) error {
+	n, oobn, _, from, err := unix.Recvmsg(fd, buf, oob, 0)
+	for err == unix.EINTR || err == unix.ENETDOWN { // the device may go down and up
+		n, oobn, _, from, err = unix.Recvmsg(fd, buf, oob, 0)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		if err != unix.EAGAIN {
+			c.err = err
+		}
+		return err
+	}
+	f := Frame{Time: timestamp(oob[:oobn]), Data: append([]byte(nil), buf[:n]...)}
+	if sll, ok := from.(*unix.SockaddrLinklayer); ok {
+		f.Outgoing = sll.Pkttype == unix.PACKET_OUTGOING
+	}
+	c.frames = append(c.frames, f)
+	close(c.more)
+	c.more = make(chan struct{})
+	return nil
 }
 
 // timestamp finds the time in a packet's control messages.
@@ -175,9 +196,14 @@ func (c *Capture) Wait(count int, timeout time.Duration, match func(Frame) bool)
 	}
 }
 
-// Stop ends the capture and returns all that was captured. It may be called again.
+// Stop ends the capture and returns all frames that have passed the device before. It may be called again.
 func (c *Capture) Stop() []Frame {
-	c.file.Close()
+	c.stop.Do(func() {
+		if err := c.file.SetReadDeadline(time.Unix(1, 0)); err == nil { // what has come is read nevertheless
+			<-c.done
+		}
+		c.file.Close()
+	})
 	<-c.done
 	return c.Frames()
 }

@@ -3,11 +3,13 @@ package nstest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -218,12 +220,8 @@ func TestIntegrationServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make([]byte, len(want))
-	for n := 0; n < len(got); {
-		m, err := conn.Read(got[n:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += m
+	if n, err := io.ReadFull(conn, got); err != nil {
+		t.Fatalf("%q, %v", got[:n], err)
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -258,6 +256,11 @@ func TestIntegrationCaptureForged(t *testing.T) {
 			s := lab.Sender(t)
 			before := time.Now()
 			want := make(map[netip.AddrPort]int)
+			forged := func(f Frame) bool {
+				p, err := f.Packet()
+				_, ok := want[p.Src]
+				return err == nil && !f.Outgoing && ok && p.Dst == dst && p.TTL == 63
+			}
 			for i := range flows {
 				proto := uint8(TCP)
 				if i%2 == 1 {
@@ -273,16 +276,11 @@ func TestIntegrationCaptureForged(t *testing.T) {
 				}
 				want[p.Src] = i
 				s.Send(t, p)
+				if i%250 == 0 { // the kernel has room for 1,000 on the way
+					arrived(t, c, i+1, forged)
+				}
 			}
-			forged := func(f Frame) bool {
-				p, err := f.Packet()
-				_, ok := want[p.Src]
-				return err == nil && !f.Outgoing && ok && p.Dst == dst && p.TTL == 63
-			}
-			got := c.Wait(flows, 20*time.Second, forged)
-			if len(got) != flows {
-				t.Fatalf("%d of %d packets arrived, the capture dropped %d", len(got), flows, c.Dropped(t))
-			}
+			got := arrived(t, c, flows, forged)
 			for i, f := range got {
 				p, err := f.Packet()
 				if err != nil {
@@ -309,6 +307,44 @@ func TestIntegrationCaptureForged(t *testing.T) {
 	}
 }
 
+// arrived waits until a number of frames that match has been captured.
+func arrived(t *testing.T, c *Capture, count int, match func(Frame) bool) []Frame {
+	t.Helper()
+	got := c.Wait(count, settleTimeout, match)
+	if len(got) != count {
+		queues, err := os.ReadFile("/proc/net/softnet_stat")
+		t.Fatalf("%d of %d packets arrived; of %d frames the capture dropped %d; /proc/net/softnet_stat, where the second number is that of packets thrown away: %s%v",
+			len(got), count, len(c.Frames()), c.Dropped(t), queues, err)
+	}
+	return got
+}
+
+// What has passed the device before the end of the capture belongs to it, also if it was not read yet.
+func TestIntegrationCaptureStop(t *testing.T) {
+	RequireKernel(t)
+	a, b := New(t), New(t)
+	Veth(t, a, "eth0", b, "eth0")
+	c, other := b.Capture(t, "eth0"), b.Capture(t, "eth0")
+	frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, "experimental"...)
+	sent := func(f Frame) bool { return bytes.HasPrefix(f.Data, frame) }
+	s := a.Sender(t, "eth0", net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	const count = 20
+	c.mu.Lock() // reads no more than one
+	for range count {
+		s.SendFrame(t, frame)
+	}
+	if got := other.Wait(count, settleTimeout, sent); len(got) != count {
+		t.Errorf("%d of %d frames arrived", len(got), count)
+	}
+	all := make(chan []Frame)
+	go func() { all <- c.Stop() }()
+	time.Sleep(10 * time.Millisecond) // Stop comes first, or has less to do
+	c.mu.Unlock()
+	if got := len(slices.DeleteFunc(slices.Clone(<-all), func(f Frame) bool { return !sent(f) })); got != count {
+		t.Errorf("%d of %d frames were captured", got, count)
+	}
+}
+
 // Frames that a device sends are seen too, and told apart.
 func TestIntegrationCaptureOutgoing(t *testing.T) {
 	RequireKernel(t)
@@ -323,7 +359,7 @@ func TestIntegrationCaptureOutgoing(t *testing.T) {
 		t.Fatalf("got %q, %v", got, err)
 	}
 	for _, outgoing := range []bool{true, false} {
-		frames := c.Wait(1, 5*time.Second, func(f Frame) bool {
+		frames := c.Wait(1, settleTimeout, func(f Frame) bool {
 			p, err := f.Packet()
 			return err == nil && p.Proto == UDP && f.Outgoing == outgoing
 		})
@@ -353,7 +389,7 @@ func TestIntegrationCaptureOutgoing(t *testing.T) {
 			return len(f.Data) >= 42 && f.Data[12] == 8 && f.Data[13] == 6 && f.Data[21] == op && bytes.Equal(f.Data[at:at+4], []byte{10, 0, 0, 100})
 		}
 	}
-	if asked := c.Wait(2, 5*time.Second, arp(1, 38)); len(asked) < 2 {
+	if asked := c.Wait(2, settleTimeout, arp(1, 38)); len(asked) < 2 {
 		t.Fatalf("%d ARP requests for the hidden address", len(asked))
 	}
 	if answers := c.Wait(1, 0, arp(2, 28)); len(answers) > 0 {
@@ -373,7 +409,7 @@ func TestIntegrationSendFrame(t *testing.T) {
 	c := b.Capture(t, "eth0")
 	frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, "experimental"...)
 	a.Sender(t, "eth0", net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}).SendFrame(t, frame)
-	got := c.Wait(1, 5*time.Second, func(f Frame) bool { return bytes.HasPrefix(f.Data, frame) })
+	got := c.Wait(1, settleTimeout, func(f Frame) bool { return bytes.HasPrefix(f.Data, frame) })
 	if len(got) != 1 {
 		t.Fatal("the frame did not arrive")
 	}

@@ -2,7 +2,7 @@ package nstest
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"testing"
@@ -102,15 +102,17 @@ func (s *Sender) SendFrame(t testing.TB, frame []byte) {
 }
 
 func (s *Sender) write(frame []byte) error {
-	for range 1000 {
+	for begin := time.Now(); ; {
 		_, err := unix.Write(s.fd, frame)
 		switch err {
-		case unix.EAGAIN, unix.ENOBUFS:
-			time.Sleep(time.Millisecond) // the device's queue is full
+		case unix.EAGAIN, unix.ENOBUFS: // the device's queue is full
+			if took := time.Since(begin); took > settleTimeout {
+				return fmt.Errorf("the device's queue is still full after %v", took)
+			}
+			time.Sleep(time.Millisecond)
 		case unix.EINTR:
 		default:
 			return err
 		}
 	}
-	return errors.New("the device's queue stays full")
 }

@@ -15,8 +15,11 @@ import (
 	"time"
 )
 
-// askTimeout limits one question to a server.
-const askTimeout = 5 * time.Second
+// askTimeout limits one question to a server. It is long, as no test claims that an answer comes soon.
+const askTimeout = 20 * time.Second
+
+// dialTimeout is that of Dial.
+const dialTimeout = 5 * time.Second
 
 // Listen listens for TCP connections inside of the namespace. The listener is closed when the test ends.
 func (n *NS) Listen(t testing.TB, addr netip.AddrPort) net.Listener {
@@ -51,7 +54,14 @@ func (n *NS) ListenUDP(t testing.TB, addr netip.AddrPort) *net.UDPConn {
 // Dial opens a TCP ("tcp") or UDP ("udp") connection inside of the namespace, from the address and port src unless it is the
 // zero value; port 0 is any. The caller closes it. The timeout is five seconds.
 func (n *NS) Dial(network string, src, dst netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{Timeout: askTimeout}
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	return n.DialContext(ctx, network, src, dst)
+}
+
+// DialContext is Dial with the timeout of a context instead of its own.
+func (n *NS) DialContext(ctx context.Context, network string, src, dst netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
 	d.SetMultipathTCP(false)
 	if src.IsValid() {
 		if network == "udp" {
@@ -62,7 +72,7 @@ func (n *NS) Dial(network string, src, dst netip.AddrPort) (net.Conn, error) {
 	}
 	var conn net.Conn
 	var err error
-	if doErr := n.do(func() { conn, err = d.Dial(network, dst.String()) }); doErr != nil {
+	if doErr := n.do(func() { conn, err = d.DialContext(ctx, network, dst.String()) }); doErr != nil {
 		return nil, doErr
 	}
 	return conn, err
@@ -147,16 +157,29 @@ func (n *NS) ServeHTTP(t testing.TB, addr netip.AddrPort, name string, handler h
 	})
 }
 
+// ask opens a connection for one question.
+func (n *NS) ask(network string, src, dst netip.AddrPort) (net.Conn, error) {
+	end := time.Now().Add(askTimeout)
+	ctx, cancel := context.WithDeadline(context.Background(), end)
+	defer cancel()
+	conn, err := n.DialContext(ctx, network, src, dst)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(end); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
 // AskTCP connects to a server as ServeTCP's, from src unless it is the zero value, and returns the name that it answers.
 func (n *NS) AskTCP(src, dst netip.AddrPort) (string, error) {
-	conn, err := n.Dial("tcp", src, dst)
+	conn, err := n.ask("tcp", src, dst)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
-		return "", err
-	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
 		return "", err
@@ -167,14 +190,11 @@ func (n *NS) AskTCP(src, dst netip.AddrPort) (string, error) {
 // AskUDP sends a datagram to a server as ServeUDP's, from src unless it is the zero value, and returns the name that it
 // answers.
 func (n *NS) AskUDP(src, dst netip.AddrPort) (string, error) {
-	conn, err := n.Dial("udp", src, dst)
+	conn, err := n.ask("udp", src, dst)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
-		return "", err
-	}
 	const question = "who"
 	if _, err := io.WriteString(conn, question); err != nil {
 		return "", err
@@ -198,7 +218,7 @@ func (n *NS) HTTPClient(src netip.Addr) *http.Client {
 		Timeout: askTimeout,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
-			DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				dst, err := netip.ParseAddrPort(addr)
 				if err != nil {
 					return nil, err
@@ -207,7 +227,7 @@ func (n *NS) HTTPClient(src netip.Addr) *http.Client {
 				if src.IsValid() {
 					from = netip.AddrPortFrom(src, 0)
 				}
-				return n.Dial(network, from, dst)
+				return n.DialContext(ctx, network, from, dst)
 			},
 		},
 	}
