@@ -2,6 +2,7 @@ package nltest
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,34 @@ var moreCases = []errnoCase{
 	}},
 }
 
+// settleAddresses waits until packets to so many link-local addresses of a device are taken. What the kernel needs for that
+// it does in the background, after it has answered the request for an address.
+func settleAddresses(t *testing.T, ns *nstest.NS, device string, count int) {
+	t.Helper()
+	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		var text []byte
+		var err error
+		ns.Do(t, func() { text, err = os.ReadFile("/proc/thread-self/net/ipv6_route") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready := 0
+		for line := range strings.Lines(string(text)) {
+			w := strings.Fields(line)
+			// Of a local route: the address and its length in hex, and the device at the end.
+			if len(w) == 10 && strings.HasPrefix(w[0], "fe80") && w[0] != "fe800000000000000000000000000000" && w[1] == "80" && w[9] == device {
+				ready++
+			}
+		}
+		if ready >= count {
+			return
+		}
+		if took := time.Since(begin); took > 30*time.Second {
+			t.Fatalf("%s has %d link-local addresses after %v, want %d:\n%s", device, ready, took, count, text)
+		}
+	}
+}
+
 // TestIntegrationAnswers sends the requests of the errno matrix, and more, to the running kernel and to the one in memory, and
 // compares their answers byte for byte, with and without extended acknowledgements.
 func TestIntegrationAnswers(t *testing.T) {
@@ -139,13 +168,14 @@ func TestIntegrationAnswers(t *testing.T) {
 	host.Down(t, "dm1")
 	host.AddAddr(t, "dm0", netip.MustParsePrefix("192.168.77.1/24"))
 	host.AddAddr(t, "dm0", netip.MustParsePrefix("fe80::77/64"))
-	time.Sleep(3 * time.Second) // until the IPv6 address is known to be nobody else's
+	settleAddresses(t, host, "dm0", 2) // that of above, and the one that the kernel gives the device
 	prepareDevices(t, k)
 	ns := k.Namespace("")
 	p := newTap(t, ns, Port(0x1234))
 	real := openReal(t, host)
 	defer real.close()
 	compared := 0
+	var daemons [2]*daemon // whose threads are known to run
 	for _, c := range append(append([]errnoCase(nil), errnoCases...), moreCases...) {
 		if c.opts != nil || c.version != "" && c.version != version {
 			continue // privileges of the host are another test's matter
@@ -156,12 +186,13 @@ func TestIntegrationAnswers(t *testing.T) {
 				both := func(b []byte) {
 					t.Helper()
 					want, got := real.exchange(b), p.exchange(b)
-					if ns.daemons != [2]*daemon{} {
+					if ns.daemons != daemons {
 						// A daemon that is stopped before its thread ran is stopped without an acknowledgement.
-						time.Sleep(30 * time.Millisecond)
+						nstest.SettleDaemons(t)
+						daemons = ns.daemons
 					}
 					if len(want) != len(got) {
-						t.Fatalf("%d answers, want %d:\nwant %x\ngot  %x", len(got), len(want), want, got)
+						t.Fatalf("request %x: %d answers, the host gives %d:\nhost %x\ngot  %x", b, len(got), len(want), want, got)
 					}
 					for i := range want {
 						compareBytes(t, "answer "+itoa(i+1), want[i], got[i])
@@ -188,7 +219,8 @@ func TestIntegrationAnswers(t *testing.T) {
 					if got := real.exchange(log[len(log)-1].Raw); len(got) != 1 || errnoOf(got[0]) != 0 {
 						t.Fatalf("preparation: %x", got)
 					}
-					time.Sleep(30 * time.Millisecond)
+					nstest.SettleDaemons(t)
+					daemons = ns.daemons
 				}
 				flags := c.flags
 				if flags == 0 {
