@@ -20,6 +20,9 @@ import (
 	"github.com/golvs/lvs/sched/sim"
 )
 
+// patience is how long a test waits for something that promises nothing about its time.
+const patience = 30 * time.Second
+
 // place is a director with real servers, each of which answers its address.
 type place struct {
 	*testing.T
@@ -66,6 +69,12 @@ func (p *place) weigh(i int, weight uint32) {
 	}
 }
 
+// table is the service's, for messages.
+func (p *place) table() string {
+	list, err := p.client.Destinations(p.Context(), p.id)
+	return fmt.Sprint(configs(list), err)
+}
+
 // The director as a server, in each way.
 func TestIntegrationLocalNode(t *testing.T) {
 	nstest.RequireKernel(t)
@@ -105,42 +114,50 @@ func testSorry(p *place) {
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
 		if err != nil || (resp.StatusCode == http.StatusServiceUnavailable) != (string(body) == "sorry") {
-			t.Errorf("status %d, %q, %v", resp.StatusCode, body, err)
+			t.Errorf("a request is answered with status %d and %q, %v: 503 and the page belong together", resp.StatusCode, body, err)
 		}
 		return strings.TrimSpace(string(body))
 	}
 	// Until the program has seen a change the director and the servers may both get clients, by turns.
-	await := func(sorry bool) {
+	await := func(when string, sorry bool) {
 		t.Helper()
-		for row, end := 0, time.Now().Add(5*time.Second); row < 4; time.Sleep(20 * time.Millisecond) {
+		for row, end := 0, time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 			got := get()
 			if !sorry && got != "sorry" && got != p.RealServers[0].Addr.String() && got != p.RealServers[1].Addr.String() {
-				t.Fatalf("sorry %v: %q", sorry, got)
+				t.Fatalf("%s: a request is answered by %q, and the table is %s", when, got, p.table())
 			}
 			if row++; (got == "sorry") != sorry {
 				row = 0
 			}
+			if row == 4 {
+				return
+			}
 			if time.Now().After(end) {
-				t.Fatalf("sorry: want %v, got %q", sorry, got)
+				t.Fatalf("%s: four answers in a row are wanted, all by the sorry server: %v, or else none; the last one is %q, and the table is %s", when, sorry, got, p.table())
 			}
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); get() != p.RealServers[0].Addr.String(); time.Sleep(20 * time.Millisecond) {
+	// Servers come into the table one by one, and the first one answers before the program has added the others.
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		got := get()
+		status, out, errs := program.Run(t, "", append([]string{"status", real, "-netns", p.Director.Path()}, p.flags...)...)
+		if got == p.RealServers[0].Addr.String() && status == setup.ExitOK {
+			break
+		}
 		if time.Now().After(end) {
-			t.Fatal("the first server does not answer")
+			t.Fatalf("the last answer is %q and not the first server's, or status has findings (%d): %s%s\nstart says %s", got, status, out, errs, w.Output())
 		}
 	}
-	p.do(setup.ExitOK, "status", real)
-	await(false)
+	await("both servers have a weight", false)
 	p.weigh(0, 0)
-	time.Sleep(150 * time.Millisecond)
-	await(false)
+	time.Sleep(150 * time.Millisecond) // the program looks; if it comes to it later, the test sees less of a mistake, and nothing wrong
+	await("the second server has a weight", false)
 	p.weigh(1, 0)
-	await(true)
+	await("no server has a weight", true)
 	p.weigh(0, 1)
-	await(false)
+	await("the first server is back", false)
 	if status := w.Interrupt(); status != setup.ExitOK {
-		t.Errorf("status %d", status)
+		t.Errorf("interrupted, the program ends with status %d", status)
 	}
 	p.do(setup.ExitError, "status", real) // nothing serves the page
 	p.do(setup.ExitOK, "stop")
@@ -176,7 +193,7 @@ func testShare(p *place, method string) {
 		Dial: client.NS.Dial, Server: netip.MustParseAddr,
 	}.Requests(t)
 	if answers[netip.MustParseAddr(p.localName())] != 4 {
-		t.Errorf("%v", answers)
+		t.Errorf("the local node has answered %d of 10 requests and not 4: %v", answers[netip.MustParseAddr(p.localName())], answers)
 	}
 	p.do(setup.ExitOK, "stop")
 }
@@ -203,18 +220,21 @@ func testSpill(p *place, scheduler string) {
 	for i := range 7 {
 		conn, err := p.Clients[0].NS.Dial("tcp", netip.AddrPort{}, p.vip)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("connection %d: %v; before it %v", i, err, got)
 		}
 		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
 		name := make([]byte, 64)
 		n, err := conn.Read(name)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("connection %d: no name: %v; before it %v", i, err, got)
 		}
 		got = append(got, strings.TrimSpace(string(name[:n])))
 		r := model.Establish(ipvstest.Flow(netip.AddrPortFrom(p.Clients[0].Addr, uint16(30000+i)), p.id))
 		if r.Verdict != sim.Forwarded {
-			t.Fatalf("the model says %v", r.Verdict)
+			t.Fatalf("connection %d: the model says %v", i, r.Verdict)
 		}
 		want = append(want, r.Dest.Addr().String())
 	}
@@ -230,6 +250,20 @@ func TestIntegrationPage(t *testing.T) {
 	nstest.RequireKernel(t)
 	ns := nstest.New(t)
 	ns.Dummy(t, "eth0")
+	// The kernel completes the device's link-local address some time after it has switched the device on.
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		state := setuptest.Read(t, ns.Path())
+		settled := false
+		for key := range state {
+			settled = settled || strings.HasPrefix(key, "local fe80::")
+		}
+		if settled {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("eth0 has no link-local address that can be used: %v", state)
+		}
+	}
 	before := setuptest.Before(t, ns)
 	page := filepath.Join(t.TempDir(), "page")
 	if err := os.WriteFile(page, []byte("sorry"), 0o600); err != nil {
@@ -247,11 +281,12 @@ func TestIntegrationPage(t *testing.T) {
 		w := program.Watch(t, append(flags, "-netns", ns.Path())...)
 		w.Expect(t, "takes packets for the virtual address")
 		var got string
-		for end := time.Now().Add(5 * time.Second); got != "sorry" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			got, _ = ns.AskHTTP(netip.Addr{}, netip.AddrPortFrom(netip.MustParseAddr(vip), 80))
+		var err error
+		for end := time.Now().Add(patience); got != "sorry" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			got, err = ns.AskHTTP(netip.Addr{}, netip.AddrPortFrom(netip.MustParseAddr(vip), 80))
 		}
 		if got != "sorry" {
-			t.Errorf("%v answers %q", vip, got)
+			t.Errorf("%v answers %q, %v, after %v", vip, got, err, patience)
 		}
 		if status := w.Interrupt(); status != setup.ExitOK {
 			t.Errorf("status %d\n%s", status, w.Output())
