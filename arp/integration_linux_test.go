@@ -78,67 +78,88 @@ func newPair(t testing.TB) pair {
 	return p
 }
 
-// settle waits until the card is running and has its link-local address, which come by themselves.
+// patience limits the wait for what comes by itself. On a machine that stands still now and then that can be late.
+const patience = 30 * time.Second
+
+// settle waits until the card is running and packets to its IPv6 addresses are taken, which comes by itself.
 func settle(t testing.TB, h *Host) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		s, err := h.links(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		s := state(t, h)
 		l, _ := s.Link("eth0")
-		ready := slices.ContainsFunc(s.Addresses, func(a Address) bool {
-			return a.Device == "eth0" && a.Addr().IsLinkLocalUnicast() && a.Flags&AddressTentative == 0
-		})
-		if ready && l.Carrier() && l.Flags&LinkRunning != 0 {
+		linkLocal, missing := false, []Address(nil)
+		for _, a := range s.addressesOf("eth0", false) {
+			linkLocal = linkLocal || a.Addr().IsLinkLocalUnicast()
+			if route, ok := s.isLocal(a.Addr()); !ok || route.Device != "eth0" || a.Flags&AddressTentative != 0 {
+				missing = append(missing, a)
+			}
+		}
+		if linkLocal && len(missing) == 0 && l.Carrier() && l.Flags&LinkRunning != 0 {
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("eth0 is not ready: %+v, %v", l, s.Addresses)
+		if took := time.Since(begin); took > patience {
+			t.Fatalf("eth0 is not ready after %v: %+v\naddresses %v\nwithout a route, or tentative: %v\nlocal routes %v", took, l, s.Addresses, missing, s.Local)
 		}
 	}
 }
 
-// asked says whether the real server answers the client. Silence is believed after a short time when it is expected.
+// asked says whether the real server answers the client. Silence is believed after a short time when it is expected, and
+// after a long one otherwise; an answer that comes later than that can hide a mistake, but makes none.
 func (p pair) asked(t testing.TB, target netip.Addr, expected bool) bool {
 	t.Helper()
-	wait := 150 * time.Millisecond
-	for {
+	begin := time.Now()
+	for wait := 150 * time.Millisecond; ; wait = time.Second {
 		replies, err := p.clientHost.Probe(t.Context(), "eth0", target, &ProbeOptions{Wait: wait, Count: 1})
 		if err != nil {
 			t.Error(err)
 			return !expected
 		}
-		if answered := len(replies) > 0; answered == expected || wait > time.Second {
+		answered := len(replies) > 0
+		// What is not expected can be the late answer to a question of before a change; it does not come twice.
+		if answered == expected || time.Since(begin) > patience || answered && time.Since(begin) > 2*time.Second {
 			if answered && !bytes.Equal(replies[0].HardwareAddr, p.rs.Link(t, "eth0").MAC) {
 				t.Errorf("%v is at %v", target, replies[0].HardwareAddr)
 			}
+			if answered != expected {
+				t.Logf("%v: answered %v after questions for %v: %v", target, answered, time.Since(begin), replies)
+			}
 			return answered
 		}
-		wait = 2 * time.Second
 	}
 }
 
 // arping reports whether arping(8) has an answer from a neighbour. Where none is expected, it is not left the whole second
-// that it waits at least.
+// that it waits at least, and asks again if there is one: it can be the late answer to a question of before a change.
 func (p pair) arping(t testing.TB, target netip.Addr, expected bool) bool {
 	t.Helper()
-	wait := 500 * time.Millisecond
 	if expected {
-		wait = 20 * time.Second
+		return p.arpingOnce(t, target, patience, 0)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), wait)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "arping", "-I", "eth0", "-c", "1", "-w", "10", target.String())
-	var out []byte
+	return p.arpingOnce(t, target, time.Second, 500*time.Millisecond) && p.arpingOnce(t, target, time.Second, 0)
+}
+
+// arpingOnce runs arping until there is an answer, until a time has passed, or until the program is killed if that is not 0.
+func (p pair) arpingOnce(t testing.TB, target netip.Addr, limit, kill time.Duration) bool {
+	t.Helper()
+	cmd := exec.Command("arping", "-I", "eth0", "-c", "1", "-w", fmt.Sprint(limit.Seconds()), target.String())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
 	var err error
-	p.client.Do(t, func() { out, err = cmd.CombinedOutput() })
-	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
-		t.Errorf("arping: %v", err)
+	p.client.Do(t, func() { err = cmd.Start() })
+	if err != nil {
+		t.Errorf("arping %v does not start: %v", target, err)
+		return false
 	}
-	answered := bytes.Contains(out, []byte("Unicast reply from "+target.String()+" ["))
+	if kill > 0 {
+		defer time.AfterFunc(kill, func() { _ = cmd.Process.Kill() }).Stop()
+	}
+	err = cmd.Wait()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Errorf("arping %v: %v", target, err)
+	}
+	answered := bytes.Contains(out.Bytes(), []byte("Unicast reply from "+target.String()+" ["))
 	if answered != (err == nil) {
-		t.Errorf("arping %v: %v, %s", target, err, out)
+		t.Errorf("arping %v: %v, %s", target, err, &out)
 	}
 	return answered
 }
@@ -255,11 +276,11 @@ func TestIntegrationAnnounces(t *testing.T) {
 		if _, err := conn.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		frames := capture.Wait(1, 5*time.Second, func(f nstest.Frame) bool {
+		frames := capture.Wait(1, patience, func(f nstest.Frame) bool {
 			return len(f.Data) >= arpFrame && !f.Outgoing && f.Data[12] == 8 && f.Data[13] == 6 && bytes.Equal(f.Data[38:42], target.AsSlice())
 		})
 		if len(frames) == 0 {
-			t.Fatalf("no request for %v", target)
+			t.Fatalf("no request for %v in %v, after %d frames", target, patience, len(capture.Frames()))
 		}
 		return netip.AddrFrom4([4]byte(frames[0].Data[28:32]))
 	}
@@ -292,10 +313,10 @@ func TestIntegrationSolicited(t *testing.T) {
 		Address{Prefix: hostPrefix(onDummy), Device: "dummy9", Flags: AddressNoDAD}, Address{Prefix: hostPrefix(onCard), Device: "eth0", Flags: AddressNoDAD})
 	for target, want := range map[netip.Addr]bool{vip6: false, onDummy: false, onCard: true, proxied: false, netip.MustParseAddr("2001:db8::3"): true} {
 		if e := p.check(t, target); e.Answers != want || e.Local == (target == proxied) {
-			t.Errorf("%+v", e)
+			t.Errorf("%v: Check says %+v, want answers %v, local %v; local routes %v", target, e, want, target != proxied, state(t, p.rsHost).Local)
 		}
 		if got := p.asked(t, target, want); got != want {
-			t.Errorf("%v: answered %v", target, got)
+			t.Errorf("%v: answered %v, want %v", target, got, want)
 		}
 	}
 	s, err := p.rsHost.State(t.Context())
@@ -640,7 +661,7 @@ func TestIntegrationUnprivileged(t *testing.T) {
 }
 
 // An address moves from one machine to another: the frames are exact, the neighbour's cache changes, and a client's
-// connection goes to the new machine within a second.
+// connection goes to the new machine within a second of the announcement.
 func TestIntegrationAnnounce(t *testing.T) {
 	nstest.RequireRoot(t)
 	client, a, b, sw := nstest.New(t), nstest.New(t), nstest.New(t), nstest.New(t)
@@ -684,17 +705,12 @@ func TestIntegrationAnnounce(t *testing.T) {
 	capture := client.Capture(t, "eth0")
 	mustRelease(t, hosts[0], vip4, vip6)
 	mustSetup(t, hosts[1], director)
-	start := time.Now()
 	opt := &AnnounceOptions{Count: 1, Rounds: 1, Forms: []Form{RequestForm, ReplyForm, RequestBroadcastForm}}
 	if err := hosts[1].Announce(ctx, "eth0", director.VIPs, opt); err != nil {
 		t.Fatal(err)
 	}
-	ask(vip4, "b")
-	ask(vip6, "b")
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("the address moved after %v", d)
-	}
 	macB := b.Link(t, "eth0").MAC
+	announced := make(map[netip.Addr]time.Time) // when the first frame of each address came
 	for _, tt := range []struct {
 		form Form
 		addr netip.Addr
@@ -703,8 +719,33 @@ func TestIntegrationAnnounce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := capture.Wait(1, 2*time.Second, func(f nstest.Frame) bool { return bytes.Equal(f.Data, want) }); len(got) == 0 {
-			t.Errorf("%v of %v was not seen", tt.form, tt.addr)
+		got := capture.Wait(1, patience, func(f nstest.Frame) bool { return bytes.Equal(f.Data, want) })
+		if len(got) == 0 {
+			t.Fatalf("%v of %v was not seen in %v", tt.form, tt.addr, patience)
+		}
+		if at, ok := announced[tt.addr]; !ok || got[0].Time.Before(at) {
+			announced[tt.addr] = got[0].Time
+		}
+	}
+	ask(vip4, "b")
+	ask(vip6, "b")
+	// Measured from frame to frame, by the kernel: the last one that the client sends to where the address was.
+	for _, vip := range director.VIPs {
+		reached := 0
+		for _, f := range capture.Frames() {
+			p, err := f.Packet()
+			if err != nil || !f.Outgoing || p.Proto != nstest.TCP || p.Dst.Addr() != vip {
+				continue
+			}
+			to, after := net.HardwareAddr(f.Data[:6]), f.Time.Sub(announced[vip])
+			if bytes.Equal(to, macB) {
+				reached++
+			} else if after > time.Second {
+				t.Errorf("%v after the announcement of %v the client sends to %v and not to %v", after, vip, to, macB)
+			}
+		}
+		if reached == 0 {
+			t.Errorf("no frame for %v went to %v", vip, macB)
 		}
 	}
 	// Back again by each form alone, and several times.
@@ -776,7 +817,7 @@ func TestIntegrationReturnPath(t *testing.T) {
 		sender.Send(t, nstest.Packet{Src: netip.AddrPortFrom(clientAddr, 0), Dst: netip.AddrPortFrom(ripAddr, 0), Proto: nstest.IPIP, Payload: inner})
 		wait := 100 * time.Millisecond
 		if expected {
-			wait = 5 * time.Second
+			wait = patience
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			t.Fatal(err)
