@@ -2,12 +2,15 @@ package irq
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/golvs/lvs/internal/hostfs"
 )
@@ -184,15 +187,28 @@ func TestIntegrationAffinity(t *testing.T) {
 	}
 }
 
+// setOnline switches CPU 1 on or off. The kernel does not do that while it is busy with other devices.
+func setOnline(value string) (err error) {
+	const file = "/sys/devices/system/cpu/cpu1/online"
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		err = os.WriteFile(file, []byte(value+"\n"), 0)
+		if took := time.Since(begin); !errors.Is(err, syscall.EBUSY) || took > 30*time.Second {
+			if err != nil {
+				err = fmt.Errorf("after %v: %w", took, err)
+			}
+			return err
+		}
+	}
+}
+
 // An offline CPU is refused, and has no column.
 func TestIntegrationOffline(t *testing.T) {
 	h := kernelTest(t)
-	const file = "/sys/devices/system/cpu/cpu1/online"
-	if err := os.WriteFile(file, []byte("0\n"), 0); err != nil {
+	if err := setOnline("0"); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := os.WriteFile(file, []byte("1\n"), 0); err != nil {
+		if err := setOnline("1"); err != nil {
 			t.Error(err)
 		}
 	}()
