@@ -24,8 +24,9 @@ type Machine struct {
 	Sysctl  *sysctl.Host
 	Client  *ipvs.Client // of a director
 
-	record string // of the table
-	memory bool   // IPVS is one in memory, and the rest is not to be touched
+	record  string        // of the table
+	memory  bool          // IPVS is one in memory, and the rest is not to be touched
+	connect time.Duration // see Env
 }
 
 // NewService returns the virtual service that the flags describe.
@@ -72,9 +73,6 @@ func (m *Machine) Neighbours() Part {
 	})
 }
 
-// connectTimeout bounds the check of a service.
-const connectTimeout = time.Second
-
 // Answers checks that the real servers' services accept connections. With sure unset, one that refuses them may be a program
 // that serves the virtual address only, and is but worth a note. Only TCP is checked, and only servers with a weight.
 func (m *Machine) Answers(t *Table, sure bool) Part {
@@ -83,7 +81,7 @@ func (m *Machine) Answers(t *Table, sure bool) Part {
 		if m.Protocol != ipvs.TCP {
 			return l, nil
 		}
-		dialer := net.Dialer{Timeout: connectTimeout}
+		dialer := net.Dialer{Timeout: m.connect}
 		dialer.SetMultipathTCP(false)
 		for _, d := range t.Destinations {
 			if d.Weight == 0 {

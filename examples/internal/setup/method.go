@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -245,7 +246,7 @@ func (m *Method) do(ctx context.Context, machine *Machine, verb string) error {
 const timeout = 30 * time.Second
 
 func newMachine(ctx context.Context, e *Env, o *Options) (*Machine, func() error, error) {
-	m := &Machine{Options: *o, Program: e.Name, Out: e.Stdout, memory: e.Kernel != ""}
+	m := &Machine{Options: *o, Program: e.Name, Out: e.Stdout, memory: e.Kernel != "", connect: cmp.Or(e.Connect, time.Second)}
 	var err error
 	if m.ARP, err = arp.New(&arp.Config{NetNS: o.NetNS, Timeout: timeout}); err != nil {
 		return nil, nil, err

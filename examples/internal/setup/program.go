@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Exit statuses.
@@ -24,6 +25,9 @@ type Env struct {
 	Name           string // of the program, with which its messages begin
 	Stdout, Stderr io.Writer
 	Kernel         string // LVS_KERNEL, see ipvstest.Dial
+
+	// Connect limits how long status waits for a real server to accept a connection; 0 is one second.
+	Connect time.Duration
 }
 
 // Main runs a program and ends the process with the status that it returns. SIGINT and SIGTERM end the context.
@@ -32,8 +36,10 @@ func Main(name string, run func(ctx context.Context, e *Env, args []string) int)
 	os.Exit(e.Run(run, os.Args[1:]))
 }
 
-// Run is Main without the end of the process.
+// Run is Main without the end of the process, which is to come next: SIGINT and SIGTERM stay without effect after it, so that
+// the status of the process is that of what was done.
 func (e *Env) Run(run func(ctx context.Context, e *Env, args []string) int, args []string) (status int) {
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return run(ctx, e, args)

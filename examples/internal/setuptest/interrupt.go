@@ -31,7 +31,7 @@ func (p Program) Become() {
 	if !ok {
 		return
 	}
-	e := setup.Env{Name: p.Name, Stdout: stepwise{os.Stdout, os.NewFile(3, "steps")}, Stderr: os.Stderr, Kernel: os.Getenv("LVS_KERNEL")}
+	e := p.env(stepwise{os.Stdout, os.NewFile(3, "steps")}, os.Stderr, os.Getenv("LVS_KERNEL"))
 	os.Exit(e.Run(p.Main, strings.Fields(line)))
 }
 

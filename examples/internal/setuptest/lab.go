@@ -1,6 +1,7 @@
 package setuptest
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"testing"
@@ -11,7 +12,7 @@ import (
 // Station is a network namespace from which connections can be made.
 type Station interface {
 	Place
-	Dial(network string, src, dst netip.AddrPort) (net.Conn, error)
+	DialContext(ctx context.Context, network string, src, dst netip.AddrPort) (net.Conn, error)
 }
 
 // Lab is a network with clients that a program sets a director and real servers up in.
@@ -84,9 +85,14 @@ func (l *Lab[S]) Play(t testing.TB, s Service) map[netip.Addr]int {
 	if s.Meanwhile != nil {
 		after = s.Meanwhile()
 	}
+	dial := func(network string, src, dst netip.AddrPort) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return l.Client.DialContext(ctx, network, src, dst)
+	}
 	answers := Load{
 		Director: l.Director.Path(), Service: netip.AddrPortFrom(s.VIP, 80), Clients: s.Clients, Count: s.Count, FirstPort: s.FirstPort,
-		Dial: l.Client.Dial, Server: s.Answers,
+		Dial: dial, Server: s.Answers,
 	}.Requests(t)
 	after()
 	if !s.ServersFirst {

@@ -3,9 +3,11 @@ package setuptest
 import (
 	"bytes"
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golvs/lvs/examples/internal/setup"
 )
@@ -14,18 +16,33 @@ import (
 type Program struct {
 	Name string
 	Main func(ctx context.Context, e *setup.Env, args []string) int
+
+	// Hasty runs take a real server that has not answered after a second for one that does not, as they do for a user. Others
+	// wait until it is sure: what is tested is not how fast the machine is.
+	Hasty bool
+}
+
+// patience is for what comes some time, on a machine that stands still now and then.
+const patience = 30 * time.Second
+
+func (p Program) env(stdout, stderr io.Writer, kernel string) *setup.Env {
+	e := &setup.Env{Name: p.Name, Stdout: stdout, Stderr: stderr, Kernel: kernel, Connect: patience}
+	if p.Hasty {
+		e.Connect = 0
+	}
+	return e
 }
 
 // Method returns the program of a method, which is made anew for each run.
 func Method(name string, method func() *setup.Method) Program {
-	return Program{name, func(ctx context.Context, e *setup.Env, args []string) int { return method().Run(ctx, e, args) }}
+	return Program{Name: name, Main: func(ctx context.Context, e *setup.Env, args []string) int { return method().Run(ctx, e, args) }}
 }
 
 // Run runs the program in this process. The kernel is as in setup.Env.
 func (p Program) Run(t testing.TB, kernel string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = p.Main(t.Context(), &setup.Env{Name: p.Name, Stdout: &out, Stderr: &errs, Kernel: kernel}, args)
+	status = p.Main(t.Context(), p.env(&out, &errs, kernel), args)
 	return status, out.String(), errs.String()
 }
 

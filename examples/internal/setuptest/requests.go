@@ -2,14 +2,18 @@ package setuptest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/ipvs"
 	"github.com/golvs/lvs/ipvs/ipvstest"
 	"github.com/golvs/lvs/sched/sim"
@@ -50,13 +54,16 @@ func (l Load) Requests(t testing.TB) map[netip.Addr]int {
 			t.Fatalf("request %d of %v to %v: the model says %v", i, client, id, want.Verdict)
 		}
 		model.Close(flow)
+		begin := time.Now()
 		answer, err := l.get(c)
 		if err != nil {
-			t.Fatalf("request %d of %v to %v, which the model sends to %v: %v", i, client, id, want.Dest, err)
+			t.Fatalf("request %d of %v to %v, which the model sends to %v: after %v: %v; so far %v\n%s",
+				i, client, id, want.Dest, time.Since(begin), err, answers, l.director())
 		}
 		got := l.Server(answer)
 		if got != want.Dest.Addr() {
-			t.Fatalf("request %d of %v to %v: answered by %v, and the model says %v", i, client, id, got, want.Dest)
+			t.Fatalf("request %d of %v to %v: answered by %v after %v, and the model says %v; so far %v\n%s",
+				i, client, id, got, time.Since(begin), want.Dest, answers, l.director())
 		}
 		answers[got]++
 	}
@@ -89,7 +96,7 @@ func Model(t testing.TB, director string) *sim.Director {
 // client returns an HTTP client that makes a connection for each request, from the address that from returns.
 func (l Load) client(from func() netip.AddrPort) *http.Client {
 	return &http.Client{
-		Timeout: 10 * time.Second,
+		Timeout: patience,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
@@ -97,6 +104,27 @@ func (l Load) client(from func() netip.AddrPort) *http.Client {
 			},
 		},
 	}
+}
+
+// director says how things are there, for the message of a failure: the table, the connections of its clients, whom it knows.
+func (l Load) director() string {
+	var text strings.Builder
+	err := setup.Inside(l.Director, func() error {
+		for _, name := range []string{"ip_vs", "ip_vs_conn"} {
+			b, err := os.ReadFile("/proc/thread-self/net/" + name)
+			fmt.Fprintf(&text, "director, %s:\n%s", name, b)
+			if err != nil {
+				return err
+			}
+		}
+		b, err := exec.Command("ip", "neigh").CombinedOutput()
+		fmt.Fprintf(&text, "director, ip neigh:\n%s", b)
+		return err
+	})
+	if err != nil {
+		fmt.Fprintln(&text, err)
+	}
+	return text.String()
 }
 
 func (l Load) get(c *http.Client) (string, error) {

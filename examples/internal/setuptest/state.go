@@ -1,6 +1,7 @@
 package setuptest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -89,9 +90,11 @@ func Before[P Place](t testing.TB, places ...P) (compare func(t testing.TB, when
 func (s State) list(commands ...string) error {
 	cmd := exec.Command("ip", "-o", "-b", "-")
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("ip %v: %w", commands, err)
+		return fmt.Errorf("ip %v: %w, %s", commands, err, &stderr)
 	}
 	for line := range strings.Lines(string(out)) {
 		words := strings.Fields(line)

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/golvs/lvs/examples/internal/setup"
 )
 
 // Watch is a program that goes on until it is interrupted.
@@ -24,7 +22,7 @@ func (p Program) Watch(t testing.TB, args ...string) *Watch {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	w := &Watch{stop: stop, status: make(chan int, 1)}
-	go func() { w.status <- p.Main(ctx, &setup.Env{Name: p.Name, Stdout: w, Stderr: w}, args) }()
+	go func() { w.status <- p.Main(ctx, p.env(w, w, ""), args) }()
 	t.Cleanup(stop)
 	return w
 }
@@ -46,9 +44,9 @@ func (w *Watch) Output() string {
 // Expect waits until a text was printed.
 func (w *Watch) Expect(t testing.TB, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(w.Output(), text); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%q is not printed:\n%s", text, w.Output())
+	for begin := time.Now(); !strings.Contains(w.Output(), text); time.Sleep(20 * time.Millisecond) {
+		if took := time.Since(begin); took > patience {
+			t.Fatalf("%q is not printed after %v:\n%s", text, took, w.Output())
 		}
 	}
 }
