@@ -1,11 +1,12 @@
 package setup
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -40,8 +41,16 @@ func TestOneStartAtATime(t *testing.T) {
 	if name := <-planned; name != "first" {
 		t.Fatal(name)
 	}
-	var out bytes.Buffer
-	go func() { failed <- Start(t.Context(), &out, part("second"), false) }()
+	out, waits := io.Pipe()
+	go func() {
+		failed <- Start(t.Context(), waits, part("second"), false)
+		waits.Close()
+	}()
+	first, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || first != "waiting for another start or stop to end\n" {
+		t.Errorf("the second start says %q, %v", first, err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
 
 	// Others give up when they are told to, and those that change nothing do not wait.
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -65,8 +74,5 @@ func TestOneStartAtATime(t *testing.T) {
 		if err := <-failed; err != nil {
 			t.Error(err)
 		}
-	}
-	if !strings.HasPrefix(out.String(), "waiting for another start or stop to end\n") {
-		t.Error(out.String())
 	}
 }
