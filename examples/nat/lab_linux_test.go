@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golvs/lvs/examples/internal/setup"
 	"github.com/golvs/lvs/examples/internal/setuptest"
@@ -57,14 +58,12 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// passing counts the packets that come from a service and leave by a captured device.
-func passing(frames []nstest.Frame, service netip.AddrPort) (count int) {
-	for _, f := range frames {
-		if p, err := f.Packet(); err == nil && p.Src == service && f.Outgoing {
-			count++
-		}
+// from matches the packets that come from a service and pass a device in a direction.
+func from(service netip.AddrPort, outgoing bool) func(nstest.Frame) bool {
+	return func(f nstest.Frame) bool {
+		p, err := f.Packet()
+		return err == nil && p.Src == service && f.Outgoing == outgoing
 	}
-	return count
 }
 
 // service is one at the VIP with the number 100 of a network, whose real servers are in the inner one.
@@ -103,8 +102,10 @@ func TestIntegrationRequests(t *testing.T) {
 		s.Meanwhile = func() func() {
 			captured := l.Director.Capture(t, "eth0")
 			return func() {
-				if got := passing(captured.Stop(), netip.AddrPortFrom(s.VIP, 80)); got < 400 {
-					t.Errorf("%v: %d packets of the answers pass the director, want four or more for each request", s.VIP, got)
+				want := 4 * s.Count
+				if got := len(captured.Wait(want, 30*time.Second, from(netip.AddrPortFrom(s.VIP, 80), true))); got < want {
+					t.Errorf("%v: %d packets of the answers pass the director, of %d frames, want %d or more for %d requests",
+						s.VIP, got, len(captured.Frames()), want, s.Count)
 				}
 			}
 		}
@@ -131,7 +132,11 @@ func TestIntegrationOneNetwork(t *testing.T) {
 		}
 		captured := l.Client.Capture(t, "eth0")
 		return func() {
-			direct(t, captured.Stop(), netip.AddrPortFrom(s.VIP, 80), l.Director.Link(t, "eth1").MAC.String())
+			service := netip.AddrPortFrom(s.VIP, 80)
+			if want, got := 3*s.Count, len(captured.Wait(3*s.Count, 30*time.Second, from(service, false))); got < want {
+				t.Errorf("%d packets of the answers arrive, want %d or more for %d requests", got, want, s.Count)
+			}
+			direct(t, captured.Stop(), service, l.Director.Link(t, "eth1").MAC.String())
 		}
 	}
 	l.Play(t, s)

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golvs/lvs/examples/internal/setuptest"
 	"github.com/golvs/lvs/internal/nstest"
@@ -56,22 +58,25 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
+// wrapped returns the protocol by which a packet that passed a device of the director left for one of the real servers.
+func wrapped(f nstest.Frame, servers []netip.Addr) (protocol uint8, ok bool) {
+	p, err := f.Packet()
+	if err != nil || !f.Outgoing || p.Proto == nstest.TCP || p.Proto == nstest.ICMPv6 {
+		return 0, false
+	}
+	return p.Proto, slices.Contains(servers, p.Dst.Addr())
+}
+
 // path says how many answers of a service are among the frames that passed a device of the director, and by which protocol
 // packets left for the real servers.
 func path(frames []nstest.Frame, service netip.AddrPort, servers []netip.Addr) (answers int, protocols map[uint8]int) {
 	protocols = make(map[uint8]int)
 	for _, f := range frames {
-		p, err := f.Packet()
-		if err != nil {
-			continue
-		}
-		if p.Src == service {
+		if p, err := f.Packet(); err == nil && p.Src == service {
 			answers++
 		}
-		for _, s := range servers {
-			if f.Outgoing && p.Dst.Addr() == s && p.Proto != nstest.TCP && p.Proto != nstest.ICMPv6 {
-				protocols[p.Proto]++
-			}
+		if protocol, ok := wrapped(f, servers); ok {
+			protocols[protocol]++
 		}
 	}
 	return answers, protocols
@@ -137,9 +142,15 @@ func TestIntegrationRequests(t *testing.T) {
 			Meanwhile: func() func() {
 				captured := l.Director.Capture(t, "eth0")
 				return func() {
-					passed, protocols := path(captured.Stop(), netip.AddrPortFrom(vip, 80), servers)
+					captured.Wait(3*tt.count, 30*time.Second, func(f nstest.Frame) bool {
+						protocol, ok := wrapped(f, servers)
+						return ok && protocol == tt.protocol
+					})
+					frames := captured.Stop()
+					passed, protocols := path(frames, netip.AddrPortFrom(vip, 80), servers)
 					if passed != 0 || len(protocols) != 1 || protocols[tt.protocol] < 3*tt.count {
-						t.Errorf("%s: %d answers passed the director, packets left by protocols %v, want %d", name, passed, protocols, tt.protocol)
+						t.Errorf("%s: %d answers passed the director, want none; packets left by protocols %v, want %d or more by %d alone; %d frames",
+							name, passed, protocols, 3*tt.count, tt.protocol, len(frames))
 					}
 				}
 			},
