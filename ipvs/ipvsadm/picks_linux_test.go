@@ -26,7 +26,10 @@ func TestIntegrationPicks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
+	t.Cleanup(func() {
+		_ = c.Flush(context.Background())
+		_ = c.Close()
+	})
 	director := side{lab.Director, c}
 	ok := func(o outcome) string {
 		t.Helper()
