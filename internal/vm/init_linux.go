@@ -210,6 +210,7 @@ func (cfg *guestConfig) run(port *port) (int, error) {
 		}
 	}
 	keepFilters()
+	keepSockets()
 	for _, dir := range append([]string{cfg.Dir}, cfg.Folders...) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return 0, err

@@ -63,6 +63,18 @@ func keepFilters() {
 	<-done
 }
 
+// keepSockets opens sockets that stay, with which the kernel takes the time of every packet, and looks at UDP for what is
+// packed into it. It rewrites instructions that every packet meets when the first such socket comes, as a capture and a
+// tunnel make, and again when the last one goes.
+func keepSockets() {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		if fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMP, 1)
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_ENCAP, unix.UDP_ENCAP_ESPINUDP)
+		}
+	}
+}
+
 // lookAtTable asks for the size of the table that changes packets. A kernel without it has nothing to be kept.
 func lookAtTable(family, level int) {
 	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
