@@ -18,9 +18,6 @@ import (
 // askTimeout limits one question to a server. It is long, as no test claims that an answer comes soon.
 const askTimeout = 20 * time.Second
 
-// dialTimeout is that of Dial.
-const dialTimeout = 5 * time.Second
-
 // Listen listens for TCP connections inside of the namespace. The listener is closed when the test ends.
 func (n *NS) Listen(t testing.TB, addr netip.AddrPort) net.Listener {
 	t.Helper()
@@ -52,9 +49,9 @@ func (n *NS) ListenUDP(t testing.TB, addr netip.AddrPort) *net.UDPConn {
 }
 
 // Dial opens a TCP ("tcp") or UDP ("udp") connection inside of the namespace, from the address and port src unless it is the
-// zero value; port 0 is any. The caller closes it. The timeout is five seconds.
+// zero value; port 0 is any. The caller closes it. The timeout is 20 seconds.
 func (n *NS) Dial(network string, src, dst netip.AddrPort) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	return n.DialContext(ctx, network, src, dst)
 }
