@@ -79,8 +79,10 @@ func kernelEnvironment(t *testing.T) ipvstest.Environment {
 // waitLinkLocal waits until a device has a link-local address that may be used, which the kernel gives it a little later.
 func waitLinkLocal(root fs.FS, name string) error {
 	const tentative = 0x40
-	for range 500 {
-		text, err := fs.ReadFile(root, "proc/thread-self/net/if_inet6")
+	var text []byte
+	for begin := time.Now(); time.Since(begin) < 30*time.Second; time.Sleep(10 * time.Millisecond) {
+		var err error
+		text, err = fs.ReadFile(root, "proc/thread-self/net/if_inet6")
 		if err != nil {
 			return err
 		}
@@ -93,9 +95,8 @@ func waitLinkLocal(root fs.FS, name string) error {
 				return nil
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	return fmt.Errorf("%s has no link-local address", name)
+	return fmt.Errorf("%s has no link-local address that can be used:\n%s", name, text)
 }
 
 // environmentIn is what needs no more than an open namespace.
