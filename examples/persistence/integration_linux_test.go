@@ -113,7 +113,7 @@ func TestIntegrationKinds(t *testing.T) {
 			}
 			slices.Sort(want)
 			got := templates(t, client, vip)
-			// The kernel lists its entries page by page, and skips some if others expire between two pages.
+			// In a list of a table that changes meanwhile, as entries expire, one can be missing or be there twice.
 			for end := time.Now().Add(10 * time.Second); !slices.Equal(got, want) && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				got = templates(t, client, vip)
 			}
