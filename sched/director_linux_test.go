@@ -344,7 +344,7 @@ func (d *director) settle() []arrival {
 			continue
 		case unix.EAGAIN:
 			if time.Now().After(deadline) {
-				d.t.Fatal("a packet sent through the director does not come out of it")
+				d.t.Fatalf("beacon %d, sent through the director 30 s ago, does not come out of it; %d packets did", id, len(arrivals))
 			}
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(d.rx), Events: unix.POLLIN}}, 100)
 			continue
