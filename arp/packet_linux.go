@@ -2,7 +2,9 @@ package arp
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/josharian/native"
@@ -12,7 +14,10 @@ import (
 )
 
 // packet is a socket for the Ethernet frames of one device.
-type packet struct{ file *os.File }
+type packet struct {
+	file *os.File
+	raw  syscall.RawConn // of the file
+}
 
 // openPacket opens a socket in a namespace, to which it belongs for ever. An EtherType of 0 is for sending only.
 func openPacket(ns hostfs.NetNS, index int, ether uint16) (*packet, error) {
@@ -30,7 +35,13 @@ func openPacket(ns hostfs.NetNS, index int, ether uint16) (*packet, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	return &packet{os.NewFile(uintptr(fd), "packet")}, nil
+	file := os.NewFile(uintptr(fd), "packet")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &packet{file, raw}, nil
 }
 
 func (p *packet) close() error { return p.file.Close() }
@@ -47,9 +58,23 @@ func (p *packet) send(frame []byte) error {
 	}
 }
 
+// receive waits for a frame until the deadline. Frames that are in the socket already it returns after that, too.
 func (p *packet) receive(b []byte, deadline time.Time) (int, error) {
 	if err := p.file.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
-	return p.file.Read(b)
+	n, err := p.file.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	// After the deadline Read does not look at the socket.
+	var there int
+	var failed error
+	if err := p.raw.Control(func(fd uintptr) { there, failed = unix.Read(int(fd), b) }); err != nil {
+		return 0, err
+	}
+	if errors.Is(failed, unix.EAGAIN) {
+		return 0, err
+	}
+	return max(there, 0), failed
 }

@@ -106,8 +106,13 @@ func (s State) sender(device string, target netip.Addr) netip.Addr {
 // packets is a socket for frames.
 type packets interface {
 	send([]byte) error
+
+	// receive fails with os.ErrDeadlineExceeded only if there is no frame in the socket.
 	receive(b []byte, deadline time.Time) (int, error)
 }
+
+// mostLate bounds how many frames are looked at after the time is over: more than a socket holds have come since.
+const mostLate = 1000
 
 func ask(ctx context.Context, p packets, question []byte, target netip.Addr, opt ProbeOptions) ([]Reply, error) {
 	var replies []Reply
@@ -118,7 +123,7 @@ func ask(ctx context.Context, p packets, question []byte, target netip.Addr, opt
 			return replies, err
 		}
 		until := start.Add(opt.Wait * time.Duration(i+1) / time.Duration(opt.Count))
-		for {
+		for late := 0; late < mostLate; {
 			if err := ctx.Err(); err != nil {
 				return replies, err
 			}
@@ -126,6 +131,9 @@ func ask(ctx context.Context, p packets, question []byte, target netip.Addr, opt
 			turn := time.Now().Add(50 * time.Millisecond)
 			if turn.After(until) {
 				turn = until
+			}
+			if time.Now().After(until) {
+				late++
 			}
 			n, err := p.receive(buf, turn)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
