@@ -108,22 +108,20 @@ func (c *Client) doWithGrace(ctx context.Context, changes []Change, deletes int,
 		return c.do(ctx, changes, opts.StopOnError)
 	}
 	first, err := c.do(ctx, changes[:deletes], opts.StopOnError)
-	second := Report{changes[deletes:], make([]Outcome, len(changes)-deletes)}
-	if ctx.Err() == nil && (err == nil || !opts.StopOnError) {
-		timer := time.NewTimer(opts.Grace)
-		select {
-		case <-timer.C:
-			second, err = c.do(ctx, changes[deletes:], opts.StopOnError)
-		case <-ctx.Done():
-			timer.Stop()
-			err = (&operation{name: "apply changes"}).fail(ctx.Err())
-		}
+	r := Report{changes, slices.Concat(first.Outcomes, make([]Outcome, len(changes)-deletes))}
+	if err != nil && opts.StopOnError {
+		return r, err
 	}
-	r := Report{changes, slices.Concat(first.Outcomes, second.Outcomes)}
-	if ctx.Err() == nil {
-		err = r.Err()
+	timer := time.NewTimer(opts.Grace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return r, (&operation{name: "apply changes"}).fail(ctx.Err())
 	}
-	return r, err
+	second, deleteErr := c.do(ctx, changes[deletes:], opts.StopOnError)
+	copy(r.Outcomes[deletes:], second.Outcomes)
+	return r, errors.Join(err, deleteErr)
 }
 
 func (r *Report) add(other Report, which func(Outcome) bool) {

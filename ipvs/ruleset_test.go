@@ -401,6 +401,15 @@ func TestApplyGrace(t *testing.T) {
 			t.Error(r)
 		}
 	})
+	t.Run("a failure before, all tried", func(t *testing.T) {
+		k, c := setup(t)
+		k.Inject(nltest.Fault{Command: nltest.SetDest, Nth: 1, Effect: nltest.Fail(nltest.ENOMEM)})
+		r, err := c.Apply(ctx, want, &ApplyOptions{Grace: time.Millisecond})
+		wantError(t, err, syscall.Errno(eNOMEM))
+		if have := weights(t, c); r.Applied() != len(plan)-1 || have != end {
+			t.Errorf("%v\n%s", r, have)
+		}
+	})
 	t.Run("nothing to delete", func(t *testing.T) {
 		_, c := setup(t)
 		lower := Ruleset{Services: []ServiceRules{{

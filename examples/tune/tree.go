@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path"
-	"syscall"
-	"time"
+
+	"github.com/golvs/lvs/examples/internal/setup"
 )
 
 // tree is a folder as a root of packages sysctl and irq. The methods are those of os.Root.
@@ -41,20 +40,5 @@ func (t *tuner) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return func() { _ = f.Close() }, nil
-		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
-			_ = f.Close()
-			return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
-		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	return setup.LockFile(ctx, f, nil)
 }

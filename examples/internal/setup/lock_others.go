@@ -1,12 +1,13 @@
-//go:build !linux
+//go:build !unix
 
 package setup
 
 import (
 	"context"
-	"io"
+	"os"
 )
 
-func lockFolder(ctx context.Context, _ io.Writer, _ string) (unlock func(), err error) {
-	return func() {}, ctx.Err()
+// LockFile takes no lock on this system.
+func LockFile(ctx context.Context, f *os.File, _ func()) (unlock func(), err error) {
+	return func() { _ = f.Close() }, ctx.Err()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,6 +36,18 @@ func lock(ctx context.Context, out io.Writer, parts []Part, dry bool) (unlock fu
 		}
 	}
 	return func() {}, nil
+}
+
+// lockFolder makes a folder if it is not there and takes its lock.
+func lockFolder(ctx context.Context, out io.Writer, name string) (unlock func(), err error) {
+	if err := os.MkdirAll(name, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return LockFile(ctx, f, func() { fmt.Fprintln(out, "waiting for another start or stop to end") })
 }
 
 // Action is what a part is about to do.
